@@ -14,7 +14,10 @@ CLF_BEGIN
 
 CLF_API clf_device     *clf_plan_device(const clf_plan *plan);
 CLF_API const void     *clf_plan_config(const clf_plan *plan);  /* resolved for this problem */
-CLF_API const clf_args *clf_plan_args(const clf_plan *plan);    /* descriptions; already checked */
+/* Descriptions, already checked against io table and traits. Here and in runs, tensors with CLF_IO_BROADCAST come
+ * with all their axes at full extent, stride 0 where they repeat; only a tiled mask (CLF_IO_BROADCAST) may stay at
+ * rank 3. Extents may be 0. */
+CLF_API const clf_args *clf_plan_args(const clf_plan *plan);
 CLF_API int             clf_plan_passes(const clf_plan *plan);
 CLF_API clf_instance   *clf_plan_instance(const clf_plan *plan);
 /* The options given by the caller, never NULL. */
@@ -59,14 +62,15 @@ CLF_API void       clf_bind_mem(clf_binder *binder, cl_mem mem); /* NULL = a nul
 CLF_API void       clf_bind_value(clf_binder *binder, const void *value, size_t bytes);
 CLF_API void       clf_bind_local(clf_binder *binder, size_t bytes);
 
-/* Enqueues a bound kernel after everything this run enqueued before. `local` may be NULL. */
+/* Enqueues a bound kernel after everything this run enqueued before. `local` may be NULL; a global size of 0 is
+ * nothing to do. */
 CLF_API clf_status clf_launch(clf_run *run, const clf_binder *binder, cl_uint dimensions, const size_t *global,
                               const size_t *local);
 
 /* ---- for `reference` -------------------------------------------------------------------------- */
 
 /* One call of a reference: contiguous row-major double arrays in the shapes of `args`; masks
- * as their values (0/1 or additive, see the dtype in args). It runs twice: in double (`storage` =
+ * as their values (0/1 or additive, see the dtype in args), already broadcast to all their axes. It runs twice: in double (`storage` =
  * CLF_F64), and as the baseline, with f32 sums and results rounded to the storage type, which tells how
  * much error is fair. Use clf_reference_add and clf_reference_store and both follow. */
 typedef struct clf_reference {
@@ -80,6 +84,7 @@ typedef struct clf_reference {
     double         *parameter[CLF_MAX_PARAMETERS];
     double         *parameter_grad[CLF_MAX_PARAMETERS];
     double         *buffer[CLF_MAX_PARAMETERS];
+    uint64_t       *noise;                         /* baseline: state of a random rounding; NULL = to the nearest */
 } clf_reference;
 
 /* sum + a * b, rounded to f32 in the baseline. */

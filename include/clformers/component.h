@@ -48,6 +48,8 @@ enum {
     CLF_IO_DIFFERENTIABLE = 2, /* backward gives its gradient (inputs) or takes it (outputs) */
     CLF_IO_BROADCAST      = 4  /* leading axes may be missing and any axis may be 1 */
 };
+/* A mask with axes BH.. lacks H, not B, when its rank is 3: item b of the mask serves all heads. Under xformers
+ * semantics it is tiled instead: M matrices, M divides B*H, matrix (b*H + h) mod M. */
 
 /* `axes` names one letter a dimension; a letter means the same extent everywhere. Attention uses
  * B batch, H heads, Q queries, K keys, D width of q and k, E width of v. */
@@ -136,6 +138,7 @@ typedef struct clf_descriptor {
     const char          *paper;    /* authors, year, identifier */
     clf_schema           config;
     const char          *programs[CLF_MAX_PROGRAMS]; /* kernel sources, e.g. "attention/nystrom.cl" */
+    const char *const   *families; /* names of its kernel families up to NULL, each of which the tests try; may be NULL */
     const clf_io        *io;
     uint64_t             traits;
     const clf_parameter *parameters; /* learnt; may be NULL */

@@ -18,7 +18,8 @@ typedef enum clf_field_type {
     CLF_FIELD_BOOL      = 3, /* bool */
     CLF_FIELD_ENUM      = 4, /* int, an index into choices; JSON: the choice's name */
     CLF_FIELD_STRING    = 5, /* char *, owned by the config */
-    CLF_FIELD_TENSOR    = 6, /* clf_host_tensor *, owned; JSON: nested arrays or {"tensor": "name"} */
+    CLF_FIELD_TENSOR    = 6, /* clf_host_tensor *, owned; JSON: nested arrays (of numbers, booleans, "inf", "-inf",
+                                "nan") or {"tensor": "name"} */
     CLF_FIELD_COMPONENT = 7  /* clf_nested_config *, owned; JSON: an object with "name" */
 } clf_field_type;
 
@@ -66,7 +67,7 @@ typedef struct clf_field {
     double             default_float;
     const char        *default_string;
     const char *const *choices;        /* enum: NULL-terminated names */
-    clf_dtype          dtype;          /* tensor: element type after parsing */
+    clf_dtype          dtype;          /* tensor: element type after parsing; NONE = as given (arrays: bool or f32) */
     int                kind;           /* component: a clf_kind */
 } clf_field;
 
@@ -96,8 +97,8 @@ typedef struct clf_schema {
 /* What parsing needs to know from outside; every member may be NULL. */
 typedef struct clf_config_lookup {
     /* Is `key` a field of another component of the same kind? Then it is ignored with a log line,
-     * so that one config can serve many components. */
-    bool (*known_elsewhere)(const char *key, void *user);
+     * so that one config can serve many components. `kind` is that of a nested component, 0 at the top. */
+    bool (*known_elsewhere)(int kind, const char *key, void *user);
     /* The tensor that {"tensor": name} stands for; NULL when there is none. Copied. */
     const clf_host_tensor *(*tensor)(const char *name, void *user);
     /* The schema of the component `name` of `kind`; NULL when there is none. */
@@ -107,7 +108,8 @@ typedef struct clf_config_lookup {
 
 /* A config from a JSON object, with defaults for what is absent; NULL or "" means all defaults. The
  * key "name" is accepted and ignored. Free with clf_config_free.
- * Errors: CLF_INVALID_CONFIG, CLF_UNKNOWN_KEY (with the nearest name), CLF_OUT_OF_RANGE, CLF_MISSING_KEY. */
+ * Errors: CLF_INVALID_CONFIG, CLF_UNKNOWN_KEY (with the nearest name), CLF_OUT_OF_RANGE, CLF_MISSING_KEY,
+ * CLF_UNKNOWN_TENSOR, CLF_UNKNOWN_COMPONENT. */
 CLF_API clf_status clf_config_parse(const clf_schema *schema, const char *json, const clf_config_lookup *lookup,
                                     void **config);
 
@@ -116,7 +118,8 @@ CLF_API clf_status clf_config_copy(const clf_schema *schema, const void *config,
 CLF_API void       clf_config_free(const clf_schema *schema, void *config);
 
 /* The config as a JSON object with every field that has a value, in the order of the schema;
- * parsing it gives the same config. Release with clf_free; NULL when memory is short. */
+ * parsing it gives the same values (all of them then count as given). Release with clf_free; NULL when
+ * memory is short. */
 CLF_API char *clf_config_print(const clf_schema *schema, const void *config);
 
 /* Was the field given? */

@@ -3,10 +3,11 @@
  * Selectors: `<platform>[:<device>]`. Each part is a number (in the order of clinfo), a type word
  * (cpu, gpu, accelerator, any) or a case-insensitive substring of name or vendor. A lone number is
  * a platform (its best device); a lone type word or substring is matched against platforms and
- * devices. `;` separates several selectors and `all` means every device, where several devices
- * make sense (tests, benchmarks). NULL or "" means the environment variable CLF_DEVICE and, when
- * that is unset, the best device: discrete GPU, integrated GPU, accelerator, native CPU, software
- * rasteriser, in this order. Simulators and devices of several types at once are only chosen by name.
+ * devices. `;` separates several selectors, each of which must match something, and `all` means
+ * every device, where several devices make sense (tests, benchmarks). NULL or "" means the
+ * environment variable CLF_DEVICE and, when that is unset, the best device: discrete GPU, integrated
+ * GPU, accelerator, native CPU, software rasteriser, in this order. Simulators and devices of
+ * several types at once are only chosen by name.
  */
 #ifndef CLFORMERS_DEVICE_H
 #define CLFORMERS_DEVICE_H
@@ -50,6 +51,7 @@ typedef struct clf_device_info {
     bool             simulator;      /* an interpreter: correct and very slow */
     bool             duplicate;      /* the same card is preferred through another platform */
     int              rank;           /* place in the automatic order, 0 = first; -1 = by name only */
+    char             platform_vendor[64]; /* e.g. "The pocl project" */
 } clf_device_info;
 
 /* What an opened device can do: queried and, where drivers are known to lie, tried by compiling

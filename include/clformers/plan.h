@@ -13,13 +13,14 @@ CLF_BEGIN
 
 typedef struct clf_plan_options {
     size_t      size;            /* sizeof(clf_plan_options) */
-    int         passes;          /* CLF_FORWARD, or CLF_FORWARD | CLF_BACKWARD */
+    int         passes;          /* CLF_FORWARD (also 0), or CLF_FORWARD | CLF_BACKWARD */
     const char *family;          /* only this kernel family; NULL = the best that can do it */
     bool        allow_reference; /* the naive family may run when no other can */
 } clf_plan_options;
 
 /* Checks `args` (descriptions only) against the component's io table, chooses the kernel family and
- * compiles. `options` may be NULL: forward only. Release with clf_plan_release.
+ * compiles. `options` may be NULL: forward only. The plan keeps its instance alive. Release with
+ * clf_plan_release.
  * Errors: CLF_MISSING_TENSOR, CLF_INVALID_*, CLF_UNSUPPORTED with every family's reason, CLF_BUILD_FAILED. */
 CLF_API clf_status clf_plan_create(clf_instance *instance, const clf_args *args, const clf_plan_options *options,
                                    clf_plan **plan);
@@ -46,19 +47,23 @@ typedef struct clf_buffer {
  * clf_plan_get_info tells (they may be {0} when that is 0); forward of a plan with CLF_BACKWARD fills
  * `saved`, backward reads it, the outputs and the output gradients. `queue` NULL means the device's
  * own. Waits for `wait` (n_wait events) and, when `event` is not NULL, gives an event that the
- * caller releases.
+ * caller releases. Tensors without elements need no memory; a pass without anything to write enqueues nothing
+ * but a marker for `event`.
  * Errors: CLF_INVALID_*, CLF_BUFFER_TOO_SMALL, CLF_BUFFER_OVERLAP before anything is enqueued; OpenCL's own. */
 CLF_API clf_status clf_forward(clf_plan *plan, const clf_args *args, clf_buffer workspace, clf_buffer saved,
                                cl_command_queue queue, cl_uint n_wait, const cl_event *wait, cl_event *event);
 CLF_API clf_status clf_backward(clf_plan *plan, const clf_args *args, clf_buffer workspace, clf_buffer saved,
                                 cl_command_queue queue, cl_uint n_wait, const cl_event *wait, cl_event *event);
 
-/* Compiles, plans and warms up for `args`, so that the first call is as fast as later ones. */
+/* Compiles, plans and warms up for `args` (descriptions only), so that the first call is as fast as later
+ * ones: runs once on zeroed memory from the pool and waits. With CLF_BACKWARD the gradients of parameters are
+ * overwritten. */
 CLF_API clf_status clf_prepare(clf_instance *instance, const clf_args *args, const clf_plan_options *options);
 
 /* Forward without and with what backward needs; plan, workspace and saved buffer are the
- * instance's. clf_apply_backward belongs to the last clf_apply_training of the instance. On the
- * device's queue; they do not wait for completion. */
+ * instance's. clf_apply_training wants the descriptions of the gradients too (grad[], memory not needed yet);
+ * clf_apply_backward belongs to the last clf_apply_training of the instance and takes the same descriptions.
+ * clf_apply ignores grad[]. On the device's queue; they do not wait for completion. */
 CLF_API clf_status clf_apply(clf_instance *instance, const clf_args *args);
 CLF_API clf_status clf_apply_training(clf_instance *instance, const clf_args *args);
 CLF_API clf_status clf_apply_backward(clf_instance *instance, const clf_args *args);

@@ -22,11 +22,13 @@ typedef struct clf_safetensors_entry {
 } clf_safetensors_entry;
 
 /* Opens and checks a whole file: lengths, offsets (inside the file, no overlap, no holes), shapes against
- * lengths, duplicate keys, dtypes, ranks up to CLF_MAX_RANK. Close with clf_safetensors_close.
+ * lengths, duplicate and unknown keys, dtypes, ranks up to CLF_MAX_RANK, names up to 4096 bytes. The
+ * file is read into memory. Close with clf_safetensors_close.
  * Errors: CLF_IO_ERROR; CLF_INVALID_FILE with the tensor and the number that is wrong. */
 CLF_API clf_status clf_safetensors_open(const char *path, clf_safetensors **file);
 CLF_API void       clf_safetensors_close(clf_safetensors *file);
 
+/* The tensors in the order of the header; NULL where there is none. */
 CLF_API size_t                       clf_safetensors_count(const clf_safetensors *file);
 CLF_API const clf_safetensors_entry *clf_safetensors_at(const clf_safetensors *file, size_t index);
 CLF_API const clf_safetensors_entry *clf_safetensors_find(const clf_safetensors *file, const char *name);
@@ -34,7 +36,9 @@ CLF_API const clf_safetensors_entry *clf_safetensors_find(const clf_safetensors 
 CLF_API const char                  *clf_safetensors_metadata(const clf_safetensors *file, const char *key);
 
 /* Collects tensors and metadata in memory; nothing exists under `path` before the commit, which
- * writes a temporary file beside it, syncs and renames it. Names are unique. The data is copied. */
+ * writes a temporary file beside it, syncs and renames it. Names are unique UTF-8 of up to 4096 bytes.
+ * The data is copied. An addition that fails leaves the writer as it was.
+ * Errors: CLF_INVALID_*; CLF_OUT_OF_HOST_MEMORY; CLF_IO_ERROR from commit only. */
 CLF_API clf_status clf_safetensors_create(const char *path, clf_safetensors_writer **writer);
 CLF_API clf_status clf_safetensors_add(clf_safetensors_writer *writer, const char *name, clf_dtype dtype, int rank,
                                        const int64_t *shape, const void *data);
