@@ -1,0 +1,275 @@
+#include "fused/portable_tile.cl"
+
+#if defined(CLF_SCORE_MOD) && !defined(CLF_SCORE_SLOPE)
+#error the backward pass of CLF_SCORE_MOD needs its derivative, CLF_SCORE_SLOPE
+#endif
+
+#define D_SHARE SHARE(CLF_D)
+#define E_SHARE SHARE(CLF_E)
+#define TURNED (CLF_DEPTH * (PITCH(CLF_ROWS) + PITCH(CLF_COLUMNS)))
+#define STRAIGHT (CLF_STEPS * WIDEST)
+#define OPERANDS (TURNED > STRAIGHT ? TURNED : STRAIGHT)
+
+/* delta = sum(out * grad_out) of a row, a work-item each. */
+__kernel __attribute__((reqd_work_group_size(64, 1, 1)))
+void clf_fused_delta_portable(__global const clf_storage *out, long4 out_at,
+                              __global const clf_storage *grad_out, long4 grad_out_at,
+                              __global float *delta, long4 delta_at, int8 shape)
+{
+    const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
+    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int row = get_group_id(0) % groups * 64 + get_local_id(0);
+    if (row >= shape.s2)
+        return;
+    out += out_at.x + b * out_at.y + h * out_at.z + row * out_at.w;
+    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z + row * grad_out_at.w;
+    float sum = 0.0f;
+    for (int e = 0; e < CLF_E; e++)
+        sum = clf_fma(clf_load(out, e), clf_load(grad_out, e), sum);
+    delta[delta_at.x + b * delta_at.y + h * delta_at.z + row * delta_at.w] = sum;
+}
+
+/* The products of a tile: c = a b^T over `width`, both read from rows in memory. */
+static void tile_product(__global const clf_storage *a, int a_stride, int a_first, int a_limit, float factor,
+                         __global const clf_storage *b, int b_stride, int b_first, int b_limit, int width,
+                         int item, int tx, int ty, __local float *operands, rows *c)
+{
+    __local float *columns = operands + CLF_DEPTH * PITCH(CLF_ROWS);
+    for (int d = 0; d < width; d += CLF_DEPTH) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        load_turned(a, a_stride, a_first, CLF_ROWS, a_limit, d, width, factor, item, operands);
+        load_turned(b, b_stride, b_first, CLF_COLUMNS, b_limit, d, width, 1.0f, item, columns);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        product(operands + ty * CLF_HEIGHT, PITCH(CLF_ROWS), columns + tx * CLF_VECTOR, PITCH(CLF_COLUMNS),
+                min(CLF_DEPTH, width - d), CLF_WIDTH, CLF_VECTOR, c);
+    }
+}
+
+/* c += weights^T x rows first .. of p: what the passing tile adds to a gradient. */
+static void add_weighted(__local const float *weights, __global const clf_storage *p, int stride, int first, int count,
+                         int limit, int width, int share, int item, int tx, int ty,
+                         __local float *operands, __local int *wild, rows *c)
+{
+    for (int step = 0; step < count; step += CLF_STEPS) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (load_straight(p, stride, first + step, CLF_STEPS, limit, width, share * TX, item, operands))
+            *wild = 1;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        __local const float *a = weights + step * PITCH(CLF_ROWS) + ty * CLF_HEIGHT;
+        __local const float *b = operands + tx * RUN(share);
+        const int steps = min(CLF_STEPS, count - step);
+        if (*wild)
+            product_carefully(a, PITCH(CLF_ROWS), b, share * TX, steps, share, RUN(share), c);
+        else
+            product(a, PITCH(CLF_ROWS), b, share * TX, steps, share, RUN(share), c);
+    }
+}
+
+/* The gradient of queries: rows are queries, tiles of keys pass by. */
+__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
+void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
+                                   __global const clf_storage *k, long4 k_at,
+                                   __global const clf_storage *v, long4 v_at,
+                                   __global const clf_mask *mask, long8 mask_at,
+                                   __global const uchar *padding, long4 padding_at,
+                                   __global const clf_storage *grad_out, long4 grad_out_at,
+                                   __global const float *lse, long4 lse_at,
+                                   __global const float *delta, long4 delta_at,
+                                   __global clf_storage *grad_q, long4 grad_q_at,
+                                   int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+{
+    __local float operands[OPERANDS] __attribute__((aligned(64)));
+    __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
+    __local int wild;
+#ifdef CLF_SCORE_MOD
+    __local float slopes[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
+#endif
+
+    const int item = get_local_id(0), tx = item % TX, ty = item / TX;
+    const int tiles = (shape.s2 + CLF_ROWS - 1) / CLF_ROWS;
+    const int tile = tiles - 1 - get_group_id(0) % tiles, bh = get_group_id(0) / tiles;
+    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int q_first = tile * CLF_ROWS, q_mine = q_first + ty * CLF_HEIGHT;
+    q += q_at.x + b * q_at.y + h * q_at.z;
+    k += k_at.x + b * k_at.y + h * k_at.z;
+    v += v_at.x + b * v_at.y + h * v_at.z;
+    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z;
+    grad_q += grad_q_at.x + b * grad_q_at.y + h * grad_q_at.z;
+    lse += lse_at.x + b * lse_at.y + h * lse_at.z;
+    delta += delta_at.x + b * delta_at.y + h * delta_at.z;
+    __local float *mine = weights + ty * CLF_HEIGHT;
+
+#define LOG_SUM(i) log_sum_of(lse, lse_at.w, q_mine + i, shape.s2).x
+#define LOG_REST(i) log_sum_of(lse, lse_at.w, q_mine + i, shape.s2).y
+#define MEAN(i) delta[min(q_mine + i, shape.s2 - 1) * (int)delta_at.w]
+    const rows log_sum = MAKE_ROWS(LOG_SUM), log_rest = MAKE_ROWS(LOG_REST), mean = MAKE_ROWS(MEAN);
+    rows acc[D_SHARE];
+#pragma unroll
+    for (int c = 0; c < D_SHARE; c++)
+        acc[c] = (rows)(0.0f);
+    if (item == 0)
+        wild = 0;
+
+    const int seen = clf_keys_seen(min(q_first + CLF_ROWS, shape.s2) - 1, shape.s3, shape.s4);
+    for (int first = 0; first < seen; first += CLF_COLUMNS) {
+        rows s[CLF_WIDTH], ds[CLF_WIDTH];
+#define CLEAR(j) s[j] = ds[j] = (rows)(0.0f);
+        EACH_COLUMN(CLEAR)
+        tile_product(q, q_at.w, q_first, shape.s2, clf_query_scale(factor.x), k, k_at.w, first, shape.s3, CLF_D,
+                     item, tx, ty, operands, s);
+        tile_product(grad_out, grad_out_at.w, q_first, shape.s2, 1.0f, v, v_at.w, first, shape.s3, CLF_E,
+                     item, tx, ty, operands, ds);
+
+        if (NEEDS_MASKING(q_first, first + CLF_COLUMNS, shape)) {
+            EACH_COLUMN(PARK)
+            barrier(CLK_LOCAL_MEM_FENCE);
+            for (int n = item; n < CLF_ROWS * CLF_COLUMNS; n += ITEMS) {
+                const int row = n / CLF_COLUMNS, column = n % CLF_COLUMNS, i = min(q_first + row, shape.s2 - 1);
+                __local float *score = weights + column * PITCH(CLF_ROWS) + row;
+#ifdef CLF_SCORE_MOD
+                slopes[score - weights] = CLF_SCORE_SLOPE(*score, b, h, i, min(first + column, shape.s3 - 1));
+#endif
+                *score = clf_score(*score, b, h, i, first + column, shape,
+                                   mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
+            }
+            barrier(CLK_LOCAL_MEM_FENCE);
+            EACH_COLUMN(FETCH)
+        }
+#define SOFTEN(j) s[j] = rows_exp2(s[j] - log_sum - log_rest);
+        EACH_COLUMN(SOFTEN)
+#if CLF_DROPOUT
+        EACH_COLUMN(PARK)
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int n = item; n < CLF_ROWS * CLF_COLUMNS / 4; n += ITEMS) {
+            const int row = n / (CLF_COLUMNS / 4), column = n % (CLF_COLUMNS / 4) * 4;
+            drop4(weights + column * PITCH(CLF_ROWS) + row, PITCH(CLF_ROWS), (first + column) / 4, q_first + row,
+                  bh, random);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+#define DROP(j) ds[j] = PARKED(j) == (rows)(0.0f) ? (rows)(0.0f) : ds[j] * factor.y;
+        EACH_COLUMN(DROP)
+#endif
+        /* Where the probability is 0 the other factor may be NaN, from a masked row of V. */
+#define DIFFERENTIATE(j) s[j] = s[j] == (rows)(0.0f) ? (rows)(0.0f) : s[j] * (ds[j] - mean) SLOPE(j);
+        EACH_COLUMN(DIFFERENTIATE)
+        EACH_COLUMN(PARK)
+        add_weighted(weights, k, k_at.w, first, min(CLF_COLUMNS, seen - first), shape.s3, CLF_D, D_SHARE,
+                     item, tx, ty, operands, &wild, acc);
+    }
+#pragma unroll
+    for (int c = 0; c < D_SHARE; c++)
+        acc[c] *= factor.x;
+    store_sums(acc, CLF_D, RUN(D_SHARE), D_SHARE, tx, ty, item, weights, grad_q, grad_q_at.w, q_first, shape.s2);
+}
+
+/* The gradients of keys and values: rows are keys, tiles of queries pass by. */
+__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
+void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
+                                    __global const clf_storage *k, long4 k_at,
+                                    __global const clf_storage *v, long4 v_at,
+                                    __global const clf_mask *mask, long8 mask_at,
+                                    __global const uchar *padding, long4 padding_at,
+                                    __global const clf_storage *grad_out, long4 grad_out_at,
+                                    __global const float *lse, long4 lse_at,
+                                    __global const float *delta, long4 delta_at,
+                                    __global clf_storage *grad_k, long4 grad_k_at,
+                                    __global clf_storage *grad_v, long4 grad_v_at,
+                                    int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+{
+    __local float operands[OPERANDS] __attribute__((aligned(64)));
+    __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
+    __local int wild;
+#ifdef CLF_SCORE_MOD
+    __local float slopes[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
+#endif
+
+    const int item = get_local_id(0), tx = item % TX, ty = item / TX;
+    const int tiles = (shape.s3 + CLF_ROWS - 1) / CLF_ROWS;
+    const int tile = get_group_id(0) % tiles, bh = get_group_id(0) / tiles;
+    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int k_first = tile * CLF_ROWS, k_mine = k_first + ty * CLF_HEIGHT;
+    q += q_at.x + b * q_at.y + h * q_at.z;
+    k += k_at.x + b * k_at.y + h * k_at.z;
+    v += v_at.x + b * v_at.y + h * v_at.z;
+    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z;
+    const int wants_k = grad_k != 0, wants_v = grad_v != 0;
+    grad_k += grad_k_at.x + b * grad_k_at.y + h * grad_k_at.z;
+    grad_v += grad_v_at.x + b * grad_v_at.y + h * grad_v_at.z;
+    lse += lse_at.x + b * lse_at.y + h * lse_at.z;
+    delta += delta_at.x + b * delta_at.y + h * delta_at.z;
+    __local float *mine = weights + ty * CLF_HEIGHT;
+
+    rows acc_k[D_SHARE], acc_v[E_SHARE];
+#pragma unroll
+    for (int c = 0; c < D_SHARE; c++)
+        acc_k[c] = (rows)(0.0f);
+#pragma unroll
+    for (int c = 0; c < E_SHARE; c++)
+        acc_v[c] = (rows)(0.0f);
+    if (item == 0)
+        wild = 0;
+
+    for (int first = clf_first_query(k_first, shape.s2, shape.s4); first < shape.s2; first += CLF_COLUMNS) {
+        rows s[CLF_WIDTH], ds[CLF_WIDTH];
+        EACH_COLUMN(CLEAR)
+        tile_product(k, k_at.w, k_first, shape.s3, clf_query_scale(factor.x), q, q_at.w, first, shape.s2, CLF_D,
+                     item, tx, ty, operands, s);
+        tile_product(v, v_at.w, k_first, shape.s3, 1.0f, grad_out, grad_out_at.w, first, shape.s2, CLF_E,
+                     item, tx, ty, operands, ds);
+
+        if (NEEDS_MASKING(first, k_first + CLF_ROWS, shape)) {
+            EACH_COLUMN(PARK)
+            barrier(CLK_LOCAL_MEM_FENCE);
+            for (int n = item; n < CLF_ROWS * CLF_COLUMNS; n += ITEMS) {
+                const int row = n % CLF_ROWS, column = n / CLF_ROWS, i = min(first + column, shape.s2 - 1);
+                __local float *score = weights + column * PITCH(CLF_ROWS) + row;
+#ifdef CLF_SCORE_MOD
+                slopes[score - weights] = CLF_SCORE_SLOPE(*score, b, h, i, min(k_first + row, shape.s3 - 1));
+#endif
+                *score = clf_score(*score, b, h, i, k_first + row, shape,
+                                   mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
+            }
+            barrier(CLK_LOCAL_MEM_FENCE);
+            EACH_COLUMN(FETCH)
+        }
+#define SOFTEN_KEYS(j) { \
+            const float2 log_sum = log_sum_of(lse, lse_at.w, first + column_of(j, tx, CLF_VECTOR), shape.s2); \
+            s[j] = rows_exp2(s[j] - log_sum.x - log_sum.y); \
+        }
+        EACH_COLUMN(SOFTEN_KEYS)
+        EACH_COLUMN(PARK)
+#if CLF_DROPOUT
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int n = item; n < CLF_ROWS * CLF_COLUMNS / 4; n += ITEMS) {
+            const int row = n % (CLF_ROWS / 4) * 4, column = n / (CLF_ROWS / 4);
+            drop4(weights + column * PITCH(CLF_ROWS) + row, 1, (k_first + row) / 4, first + column, bh, random);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        EACH_COLUMN(DROP)
+#endif
+#define DIFFERENTIATE_KEYS(j) { \
+            const float mean = delta[min(first + column_of(j, tx, CLF_VECTOR), shape.s2 - 1) * (int)delta_at.w]; \
+            s[j] = s[j] == (rows)(0.0f) ? (rows)(0.0f) : s[j] * (ds[j] - mean) SLOPE(j); \
+        }
+        EACH_COLUMN(DIFFERENTIATE_KEYS)
+        const int count = min(CLF_COLUMNS, shape.s2 - first);
+        add_weighted(weights, grad_out, grad_out_at.w, first, count, shape.s2, CLF_E, E_SHARE,
+                     item, tx, ty, operands, &wild, acc_v);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        EACH_COLUMN(PARK)
+        add_weighted(weights, q, q_at.w, first, count, shape.s2, CLF_D, D_SHARE,
+                     item, tx, ty, operands, &wild, acc_k);
+    }
+#pragma unroll
+    for (int c = 0; c < D_SHARE; c++)
+        acc_k[c] *= factor.x;
+#if CLF_DROPOUT
+#pragma unroll
+    for (int c = 0; c < E_SHARE; c++)
+        acc_v[c] *= factor.y;
+#endif
+    if (wants_k)
+        store_sums(acc_k, CLF_D, RUN(D_SHARE), D_SHARE, tx, ty, item, weights, grad_k, grad_k_at.w, k_first, shape.s3);
+    if (wants_v)
+        store_sums(acc_v, CLF_E, RUN(E_SHARE), E_SHARE, tx, ty, item, weights, grad_v, grad_v_at.w, k_first, shape.s3);
+}

@@ -1,0 +1,133 @@
+#include "fused/portable_tile.cl"
+
+#define E_SHARE SHARE(CLF_E)
+#define E_PADDED PADDED(CLF_E)
+#define TURNED (CLF_DEPTH * (PITCH(CLF_ROWS) + PITCH(CLF_COLUMNS)))
+#define STRAIGHT (CLF_STEPS * E_PADDED)
+
+__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
+void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
+                                __global const clf_storage *k, long4 k_at,
+                                __global const clf_storage *v, long4 v_at,
+                                __global const clf_mask *mask, long8 mask_at,
+                                __global const uchar *padding, long4 padding_at,
+                                __global clf_storage *out, long4 out_at,
+                                __global float *lse, long4 lse_at,
+                                int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+{
+    __local float operands[TURNED > STRAIGHT ? TURNED : STRAIGHT] __attribute__((aligned(64)));
+    __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
+    __local float tops[TX * CLF_ROWS] __attribute__((aligned(64)));
+    __local int wild;
+
+    const int item = get_local_id(0), tx = item % TX, ty = item / TX;
+    const int tiles = (shape.s2 + CLF_ROWS - 1) / CLF_ROWS;
+    const int tile = tiles - 1 - get_group_id(0) % tiles, bh = get_group_id(0) / tiles;
+    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int q_first = tile * CLF_ROWS, q_mine = q_first + ty * CLF_HEIGHT;
+    q += q_at.x + b * q_at.y + h * q_at.z;
+    k += k_at.x + b * k_at.y + h * k_at.z;
+    v += v_at.x + b * v_at.y + h * v_at.z;
+    __local const float *my_queries = operands + ty * CLF_HEIGHT;
+    __local float *mine = weights + ty * CLF_HEIGHT, *keys = operands + CLF_DEPTH * PITCH(CLF_ROWS);
+
+    rows acc[E_SHARE], base = (rows)(-INFINITY), sum = (rows)(0.0f);
+#pragma unroll
+    for (int c = 0; c < E_SHARE; c++)
+        acc[c] = (rows)(0.0f);
+    if (item == 0)
+        wild = 0;
+
+    const int seen = clf_keys_seen(min(q_first + CLF_ROWS, shape.s2) - 1, shape.s3, shape.s4);
+    for (int first = 0; first < seen; first += CLF_COLUMNS) {
+        rows s[CLF_WIDTH];
+#pragma unroll
+        for (int j = 0; j < CLF_WIDTH; j++)
+            s[j] = (rows)(0.0f);
+        for (int d = 0; d < CLF_D; d += CLF_DEPTH) {
+            barrier(CLK_LOCAL_MEM_FENCE);
+            load_turned(q, q_at.w, q_first, CLF_ROWS, shape.s2, d, CLF_D, clf_query_scale(factor.x), item, operands);
+            load_turned(k, k_at.w, first, CLF_COLUMNS, shape.s3, d, CLF_D, 1.0f, item, keys);
+            barrier(CLK_LOCAL_MEM_FENCE);
+            product(my_queries, PITCH(CLF_ROWS), keys + tx * CLF_VECTOR, PITCH(CLF_COLUMNS), min(CLF_DEPTH, CLF_D - d),
+                    CLF_WIDTH, CLF_VECTOR, s);
+        }
+
+        if (NEEDS_MASKING(q_first, first + CLF_COLUMNS, shape)) {
+            EACH_COLUMN(PARK)
+            barrier(CLK_LOCAL_MEM_FENCE);
+            for (int n = item; n < CLF_ROWS * CLF_COLUMNS; n += ITEMS) {
+                const int row = n / CLF_COLUMNS, column = n % CLF_COLUMNS;
+                __local float *score = weights + column * PITCH(CLF_ROWS) + row;
+                *score = clf_score(*score, b, h, min(q_first + row, shape.s2 - 1), first + column, shape,
+                                   mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
+            }
+            barrier(CLK_LOCAL_MEM_FENCE);
+            EACH_COLUMN(FETCH)
+        }
+
+        rows top = s[0];
+#pragma unroll
+        for (int j = 1; j < CLF_WIDTH; j++)
+            top = fmax(top, s[j]);
+        *(__local rows *)(tops + tx * CLF_ROWS + ty * CLF_HEIGHT) = top;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        top = base;
+        for (int x = 0; x < TX; x++)
+            top = fmax(top, *(__local const rows *)(tops + x * CLF_ROWS + ty * CLF_HEIGHT));
+        const rows anchor = top == (rows)(-INFINITY) ? (rows)(0.0f) : top;
+        const rows shrink = rows_exp2(base - anchor);
+        base = top;
+        sum *= shrink;
+#pragma unroll
+        for (int c = 0; c < E_SHARE; c++)
+            acc[c] *= shrink;
+#define SOFTEN(j) s[j] = rows_exp2(s[j] - anchor); sum += s[j];
+        EACH_COLUMN(SOFTEN)
+        EACH_COLUMN(PARK)
+#if CLF_DROPOUT
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int n = item; n < CLF_ROWS * CLF_COLUMNS / 4; n += ITEMS) {
+            const int row = n / (CLF_COLUMNS / 4), column = n % (CLF_COLUMNS / 4) * 4;
+            drop4(weights + column * PITCH(CLF_ROWS) + row, PITCH(CLF_ROWS), (first + column) / 4, q_first + row,
+                  bh, random);
+        }
+#endif
+
+        const int present = min(CLF_COLUMNS, seen - first);
+        for (int step = 0; step < present; step += CLF_STEPS) {
+            if (step > 0)
+                barrier(CLK_LOCAL_MEM_FENCE);
+            if (load_straight(v, v_at.w, first + step, CLF_STEPS, shape.s3, CLF_E, E_PADDED, item, operands))
+                wild = 1;
+            barrier(CLK_LOCAL_MEM_FENCE);
+            __local const float *p = weights + step * PITCH(CLF_ROWS) + ty * CLF_HEIGHT;
+            __local const float *values = operands + tx * RUN(E_SHARE);
+            const int steps = min(CLF_STEPS, present - step);
+            if (wild)
+                product_carefully(p, PITCH(CLF_ROWS), values, E_PADDED, steps, E_SHARE, RUN(E_SHARE), acc);
+            else
+                product(p, PITCH(CLF_ROWS), values, E_PADDED, steps, E_SHARE, RUN(E_SHARE), acc);
+        }
+    }
+
+    barrier(CLK_LOCAL_MEM_FENCE);
+    *(__local rows *)(tops + tx * CLF_ROWS + ty * CLF_HEIGHT) = sum;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    sum = (rows)(0.0f);
+    for (int x = 0; x < TX; x++)
+        sum += *(__local const rows *)(tops + x * CLF_ROWS + ty * CLF_HEIGHT);
+    const rows inverse = sum == (rows)(0.0f) ? (rows)(0.0f) : factor.y / sum;
+    out += out_at.x + b * out_at.y + h * out_at.z;
+#pragma unroll
+    for (int c = 0; c < E_SHARE; c++)
+        acc[c] *= inverse;
+    store_sums(acc, CLF_E, RUN(E_SHARE), E_SHARE, tx, ty, item, weights, out, out_at.w, q_first, shape.s2);
+    if (lse && tx == 0) {
+        lse += lse_at.x + b * lse_at.y + h * lse_at.z;
+#define STORE_LSE(i) \
+        if (q_mine + i < shape.s2) \
+            lse[(q_mine + i) * (int)lse_at.w] = sum.s##i == 0.0f ? -INFINITY : clf_log_sum(base.s##i, sum.s##i);
+        EACH_ROW(STORE_LSE)
+    }
+}

@@ -1,0 +1,255 @@
+/* Tiles of matrices for the work-items of a group: what the portable kernels are made of.
+ *
+ * A group computes ROWS x COLUMNS numbers at a time; each of its TY x TX work-items holds HEIGHT x WIDTH of them
+ * in registers, as WIDTH vectors of HEIGHT rows each:
+ *
+ *                     b: depth x COLUMNS                     One step of the sum reads HEIGHT numbers of a and
+ *                  +--+--+--+--+--+--+--+--+                 WIDTH of b from local memory and does HEIGHT x WIDTH
+ *                  |tx= 0  1  2 ...        |                 multiply-adds. Both operands are stored depth first,
+ *                  +--+--+--+--+--+--+--+--+                 so each read is one or two vectors.
+ *     a: depth x   |ty = 0                 |
+ *        ROWS      |    1      (ty, tx)    | HEIGHT          The columns of a work-item come in runs of VECTOR,
+ *     (transposed) |    2                  |                 TX * VECTOR apart: neighbouring work-items read
+ *                  |   ...                 |                 neighbouring vectors, which keeps local memory free of
+ *                  +--+--+--+--+--+--+--+--+                 bank conflicts.
+ *                       WIDTH
+ *
+ * Rows, columns and depth that a tensor does not have are zeros in local memory; reads are clamped, never outside.
+ */
+#include "prelude/types.cl"
+#include "prelude/storage.cl"
+#include "prelude/math.cl"
+#include "prelude/philox.cl"
+#include "prelude/mask.cl"
+
+#ifndef CLF_D
+#define CLF_D 64
+#endif
+#ifndef CLF_E
+#define CLF_E CLF_D
+#endif
+#ifndef CLF_DROPOUT
+#define CLF_DROPOUT 0
+#endif
+#ifndef CLF_ROWS
+#define CLF_ROWS 64 /* of the tile that a group keeps: queries, or keys for their own gradient */
+#endif
+#ifndef CLF_COLUMNS
+#define CLF_COLUMNS 64 /* of the tiles that pass by */
+#endif
+#ifndef CLF_HEIGHT
+#define CLF_HEIGHT 8 /* rows of a work-item: 4 or 8 */
+#endif
+#ifndef CLF_WIDTH
+#define CLF_WIDTH 8 /* columns of a work-item: 4 or 8, a multiple of CLF_VECTOR */
+#endif
+#ifndef CLF_VECTOR
+#define CLF_VECTOR 8 /* neighbouring numbers that a work-item reads at once: 4 or 8 */
+#endif
+#ifndef CLF_DEPTH
+#define CLF_DEPTH 16 /* how much of the head width is in local memory at a time */
+#endif
+#ifndef CLF_STEPS
+#define CLF_STEPS 32 /* how many of the passing rows are in local memory at a time */
+#endif
+
+#define TX (CLF_COLUMNS / CLF_WIDTH)
+#define TY (CLF_ROWS / CLF_HEIGHT)
+#define ITEMS (TX * TY)
+#define PITCH(n) ((n) + CLF_VECTOR) /* spreads the banks, keeps the alignment */
+
+/* Columns of width D or E that a work-item sums up: 1, 2 or a multiple of 4; and how many it reads at once. */
+#define SHARE(width) (((width) + TX - 1) / TX <= 2 ? ((width) + TX - 1) / TX : ((width) + 4 * TX - 1) / (4 * TX) * 4)
+#define RUN(share) ((share) < 4 ? (share) : (share) % CLF_VECTOR == 0 ? CLF_VECTOR : 4)
+#define PADDED(width) (SHARE(width) * TX)
+#define WIDEST (PADDED(CLF_D) > PADDED(CLF_E) ? PADDED(CLF_D) : PADDED(CLF_E))
+
+#define CAT2(a, b) a##b
+#define CAT(a, b) CAT2(a, b)
+typedef CAT(float, CLF_HEIGHT) rows;
+typedef CAT(int, CLF_HEIGHT) rows_int;
+typedef CAT(float, CLF_VECTOR) wide;
+
+#if CLF_HEIGHT == 8
+#define EACH_ROW(do_) do_(0) do_(1) do_(2) do_(3) do_(4) do_(5) do_(6) do_(7)
+#define MAKE_ROWS(f) (rows)(f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7))
+#else
+#define EACH_ROW(do_) do_(0) do_(1) do_(2) do_(3)
+#define MAKE_ROWS(f) (rows)(f(0), f(1), f(2), f(3))
+#endif
+#if CLF_WIDTH == 8
+#define EACH_COLUMN(do_) do_(0) do_(1) do_(2) do_(3) do_(4) do_(5) do_(6) do_(7)
+#else
+#define EACH_COLUMN(do_) do_(0) do_(1) do_(2) do_(3)
+#endif
+#if CLF_VECTOR == 8
+#define MAKE_WIDE(f) (wide)(f(0), f(1), f(2), f(3), f(4), f(5), f(6), f(7))
+#else
+#define MAKE_WIDE(f) (wide)(f(0), f(1), f(2), f(3))
+#endif
+
+/* Do the scores of a tile need a look each? Not when its first query sees all of its keys k .. */
+#if CLF_MASK || CLF_KEY_PADDING || defined(CLF_SCORE_MOD) || defined(CLF_MASK_MOD)
+#define NEEDS_MASKING(first_query, keys_end, shape) 1
+#else
+#define NEEDS_MASKING(first_query, keys_end, shape) ((keys_end) > clf_keys_seen(first_query, (shape).s3, (shape).s4))
+#endif
+
+/* A work-item's scores in local memory, where loops may index them (registers may not be indexed), and back. */
+#define PARK(j) *(__local rows *)(mine + column_of(j, tx, CLF_VECTOR) * PITCH(CLF_ROWS)) = s[j];
+#define FETCH(j) s[j] = PARKED(j);
+#define PARKED(j) (*(__local const rows *)(mine + column_of(j, tx, CLF_VECTOR) * PITCH(CLF_ROWS)))
+#ifdef CLF_SCORE_MOD
+#define SLOPE(j) * *(__local const rows *)(slopes + (mine - weights) + column_of(j, tx, CLF_VECTOR) * PITCH(CLF_ROWS))
+#else
+#define SLOPE(j)
+#endif
+
+/* Where a work-item's j-th column of a tile is. */
+static int column_of(int j, int tx, int run)
+{
+    return j / run * (TX * run) + tx * run + j % run;
+}
+
+static rows rows_exp2(rows x)
+{
+#define EXP2(i) clf_exp2(x.s##i)
+    return MAKE_ROWS(EXP2);
+#undef EXP2
+}
+
+static int is_wild(wide x)
+{
+    return any((CAT(as_int, CLF_VECTOR)(x) & 0x7fffffff) >= 0x7f800000);
+}
+
+/* An element that is always read (the index is clamped by the caller), then kept or not: no branch. */
+static float load_or_zero(__global const clf_storage *p, int i, int keep)
+{
+    const float x = clf_load(p, i);
+    return keep ? x : 0.0f;
+}
+
+/* to[d][r] = factor * p[first + r][d0 + d]: `count` rows turned into columns. Answers whether there is an
+ * infinity or NaN among them. */
+static int load_turned(__global const clf_storage *p, int stride, int first, int count, int limit,
+                       int d0, int width, float factor, int item, __local float *to)
+{
+    int wild = 0;
+    for (int piece = item; piece < CLF_DEPTH * count / CLF_VECTOR; piece += ITEMS) {
+        const int t = piece % CLF_DEPTH, r = piece / CLF_DEPTH * CLF_VECTOR;
+        const int d = min(d0 + t, width - 1), row = first + r;
+#define ELEMENT(i) load_or_zero(p, min(row + i, limit - 1) * stride + d, row + i < limit)
+        const wide x = MAKE_WIDE(ELEMENT) * factor;
+#undef ELEMENT
+        wild |= is_wild(x);
+        *(__local wide *)(to + t * PITCH(count) + r) = x;
+    }
+    return wild;
+}
+
+/* to[r][c] = p[first + r][c], rows of `padded`. */
+static int load_straight(__global const clf_storage *p, int stride, int first, int count, int limit,
+                         int width, int padded, int item, __local float *to)
+{
+    int wild = 0;
+    for (int piece = item; piece < count * padded / CLF_VECTOR; piece += ITEMS) {
+        const int r = piece / (padded / CLF_VECTOR), c = piece % (padded / CLF_VECTOR) * CLF_VECTOR;
+        const int row = min(first + r, limit - 1) * stride;
+#define ELEMENT(i) load_or_zero(p, row + min(c + i, width - 1), (first + r < limit) & (c + i < width))
+        const wide x = MAKE_WIDE(ELEMENT);
+#undef ELEMENT
+        wild |= is_wild(x);
+        *(__local wide *)(to + r * padded + c) = x;
+    }
+    return wild;
+}
+
+#define ADD(x, y, sum) sum = clf_fma(x, (rows)(y), sum);
+/* A factor of exactly 0 (a masked key) contributes nothing, whatever it meets. */
+#define ADD_CAREFULLY(x, y, sum) sum = clf_fma(x, (x) == (rows)(0.0f) ? (rows)(0.0f) : (rows)(y), sum);
+
+#define SPREAD2(add, x, y, c) add(x, y.s0, (c)[0]) add(x, y.s1, (c)[1])
+#define SPREAD4(add, x, y, c) SPREAD2(add, x, y, c) add(x, y.s2, (c)[2]) add(x, y.s3, (c)[3])
+#define SPREAD8(add, x, y, c) SPREAD4(add, x, y, c) \
+    add(x, y.s4, (c)[4]) add(x, y.s5, (c)[5]) add(x, y.s6, (c)[6]) add(x, y.s7, (c)[7])
+
+/* c += a b over `depth` steps: `width` columns in runs of `run`, both known when this is inlined. a points to
+ * the work-item's rows, b to its first column. */
+static void product(__local const float *a, int a_pitch, __local const float *b, int b_pitch, int depth,
+                    int width, int run, rows *c)
+{
+    for (int t = 0; t < depth; t++) {
+        const rows x = *(__local const rows *)(a + t * a_pitch);
+#pragma unroll
+        for (int n = 0; n < width / run; n++) {
+            __local const float *y = b + t * b_pitch + n * (TX * run);
+            if (run == 8) {
+                const float8 y8 = *(__local const float8 *)y;
+                SPREAD8(ADD, x, y8, c + n * run)
+            } else if (run == 4) {
+                const float4 y4 = *(__local const float4 *)y;
+                SPREAD4(ADD, x, y4, c + n * run)
+            } else if (run == 2) {
+                const float2 y2 = *(__local const float2 *)y;
+                SPREAD2(ADD, x, y2, c + n * run)
+            } else {
+                ADD(x, *y, c[n])
+            }
+        }
+    }
+}
+
+/* The same where b may hold infinities or NaN. */
+static void product_carefully(__local const float *a, int a_pitch, __local const float *b, int b_pitch, int depth,
+                              int width, int run, rows *c)
+{
+    for (int t = 0; t < depth; t++) {
+        const rows x = *(__local const rows *)(a + t * a_pitch);
+#pragma unroll
+        for (int j = 0; j < width; j++) {
+            const float y = b[t * b_pitch + column_of(j, 0, run)];
+            ADD_CAREFULLY(x, y, c[j])
+        }
+    }
+}
+
+/* Writes the work-items' sums (width columns in runs of `run`) to rows of a tensor, through local memory. */
+static void store_sums(const rows *sums, int width, int run, int padded_share, int tx, int ty, int item,
+                       __local float *stage, __global clf_storage *p, int stride, int first, int limit)
+{
+#pragma unroll
+    for (int n = 0; n < padded_share; n += run) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+#pragma unroll
+        for (int i = 0; i < run; i++)
+            *(__local rows *)(stage + (tx * run + i) * PITCH(CLF_ROWS) + ty * CLF_HEIGHT) = sums[n + i];
+        barrier(CLK_LOCAL_MEM_FENCE);
+        const int columns = min(TX * run, width - n * TX);
+        for (int i = item; i < columns * CLF_ROWS; i += ITEMS) {
+            const int r = i / columns, c = i % columns;
+            if (first + r < limit)
+                clf_store(stage[c * PITCH(CLF_ROWS) + r], p, (first + r) * stride + n * TX + c);
+        }
+    }
+}
+
+/* Zeroes the dropped ones of four neighbouring keys' weights, `step` apart. */
+static void drop4(__local float *p, int step, int k4, int q, int bh, uint8 random)
+{
+    const uint4 words = clf_dropout_words(k4, q, bh, random);
+    p[0] = words.x >= random.s4 ? p[0] : 0.0f;
+    p[step] = words.y >= random.s4 ? p[step] : 0.0f;
+    p[2 * step] = words.z >= random.s4 ? p[2 * step] : 0.0f;
+    p[3 * step] = words.w >= random.s4 ? p[3 * step] : 0.0f;
+}
+
+/* What turns a row's scores into probabilities, in powers of two and two parts. Rows that saw nothing and rows that
+ * do not exist get infinity: all their probabilities are 0. */
+static float2 log_sum_of(__global const float *lse, int stride, int q, int queries)
+{
+    const float natural = lse[min(q, queries - 1) * stride];
+    float rest;
+    const float sum = clf_log_sum2(natural, &rest);
+    return natural == -INFINITY || q >= queries ? (float2)(INFINITY, 0.0f) : (float2)(sum, rest);
+}

@@ -1,0 +1,163 @@
+/* Gradients of attention the naive way: a work-item computes a row of grad_q, or a row of grad_k and grad_v.
+ *
+ *     p = exp(score - lse)     dp = grad_out v^T     ds = p (dp - delta)
+ *     grad_q = scale ds k      grad_k = scale ds^T q      grad_v = p^T grad_out
+ */
+#include "prelude/types.cl"
+#include "prelude/storage.cl"
+#include "prelude/math.cl"
+#include "prelude/philox.cl"
+#include "prelude/mask.cl"
+
+#ifndef CLF_D
+#define CLF_D 64
+#endif
+#ifndef CLF_E
+#define CLF_E CLF_D
+#endif
+#ifndef CLF_DROPOUT
+#define CLF_DROPOUT 0
+#endif
+#if defined(CLF_SCORE_MOD) && !defined(CLF_SCORE_SLOPE)
+#error the backward pass of CLF_SCORE_MOD needs its derivative, CLF_SCORE_SLOPE
+#endif
+
+static float dot_product(__global const clf_storage *x, __global const clf_storage *y, int width)
+{
+    float sum = 0.0f;
+    for (int n = 0; n < width; n++)
+        sum = clf_fma(clf_load(x, n), clf_load(y, n), sum);
+    return sum;
+}
+
+__kernel __attribute__((reqd_work_group_size(64, 1, 1)))
+void clf_fused_delta_reference(__global const clf_storage *out, long4 out_at,
+                               __global const clf_storage *grad_out, long4 grad_out_at,
+                               __global float *delta, long4 delta_at, int8 shape)
+{
+    const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
+    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int row = get_group_id(0) % groups * 64 + get_local_id(0);
+    if (row < shape.s2)
+        delta[delta_at.x + b * delta_at.y + h * delta_at.z + row * delta_at.w] =
+            dot_product(out + out_at.x + b * out_at.y + h * out_at.z + row * out_at.w,
+                        grad_out + grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z + row * grad_out_at.w, CLF_E);
+}
+
+/* The gradient of one raw score (before `scale`), and through *weight the dropped-out probability. Pointers are
+ * at the rows in question. */
+static float differentiate(__global const clf_storage *q, __global const clf_storage *k,
+                           __global const clf_storage *v, __global const clf_storage *grad_out,
+                           float log_sum, float mean, int b, int h, int row, int key, float *weight,
+                           __global const clf_mask *mask, long8 mask_at, __global const uchar *padding, long4 padding_at,
+                           int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+{
+    *weight = 0.0f;
+    const float raw = dot_product(q, k, CLF_D) * clf_query_scale(factor.x);
+    const float score = clf_score(raw, b, h, row, key, shape, mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
+    if (score == -INFINITY || log_sum == -INFINITY)
+        return 0.0f;
+    float rest;
+    const float log_sum2 = clf_log_sum2(log_sum, &rest), p = clf_exp2(score - log_sum2 - rest);
+    float dp = 0.0f;
+#if CLF_DROPOUT
+    if (clf_keep(key, row, b * shape.s1 + h, random)) {
+        *weight = p * factor.y;
+        dp = dot_product(grad_out, v, CLF_E) * factor.y;
+    }
+#else
+    *weight = p;
+    dp = dot_product(grad_out, v, CLF_E);
+#endif
+    float slope = 1.0f;
+#ifdef CLF_SCORE_MOD
+    slope = CLF_SCORE_SLOPE(raw, b, h, row, key);
+#endif
+    return p == 0.0f ? 0.0f : p * (dp - mean) * slope;
+}
+
+__kernel __attribute__((reqd_work_group_size(64, 1, 1)))
+void clf_fused_backward_q_reference(__global const clf_storage *q, long4 q_at,
+                                    __global const clf_storage *k, long4 k_at,
+                                    __global const clf_storage *v, long4 v_at,
+                                    __global const clf_mask *mask, long8 mask_at,
+                                    __global const uchar *padding, long4 padding_at,
+                                    __global const clf_storage *grad_out, long4 grad_out_at,
+                                    __global const float *lse, long4 lse_at,
+                                    __global const float *delta, long4 delta_at,
+                                    __global clf_storage *grad_q, long4 grad_q_at,
+                                    int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+{
+    const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
+    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int row = get_group_id(0) % groups * 64 + get_local_id(0);
+    if (row >= shape.s2)
+        return;
+    q += q_at.x + b * q_at.y + h * q_at.z + row * q_at.w;
+    k += k_at.x + b * k_at.y + h * k_at.z;
+    v += v_at.x + b * v_at.y + h * v_at.z;
+    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z + row * grad_out_at.w;
+    grad_q += grad_q_at.x + b * grad_q_at.y + h * grad_q_at.z + row * grad_q_at.w;
+    const float log_sum = lse[lse_at.x + b * lse_at.y + h * lse_at.z + row * lse_at.w];
+    const float mean = delta[delta_at.x + b * delta_at.y + h * delta_at.z + row * delta_at.w];
+
+    float total[CLF_D];
+    for (int d = 0; d < CLF_D; d++)
+        total[d] = 0.0f;
+    for (int key = 0; key < shape.s3; key++) {
+        float weight;
+        const float ds = differentiate(q, k + key * k_at.w, v + key * v_at.w, grad_out, log_sum, mean, b, h, row, key,
+                                       &weight, mask, mask_at, padding, padding_at, shape, factor,
+                                       random CLF_EXTRA_ARGUMENTS);
+        for (int d = 0; d < CLF_D && ds != 0.0f; d++)
+            total[d] = clf_fma(ds, clf_load(k, key * k_at.w + d), total[d]);
+    }
+    for (int d = 0; d < CLF_D; d++)
+        clf_store(total[d] * factor.x, grad_q, d);
+}
+
+__kernel __attribute__((reqd_work_group_size(64, 1, 1)))
+void clf_fused_backward_kv_reference(__global const clf_storage *q, long4 q_at,
+                                     __global const clf_storage *k, long4 k_at,
+                                     __global const clf_storage *v, long4 v_at,
+                                     __global const clf_mask *mask, long8 mask_at,
+                                     __global const uchar *padding, long4 padding_at,
+                                     __global const clf_storage *grad_out, long4 grad_out_at,
+                                     __global const float *lse, long4 lse_at,
+                                     __global const float *delta, long4 delta_at,
+                                     __global clf_storage *grad_k, long4 grad_k_at,
+                                     __global clf_storage *grad_v, long4 grad_v_at,
+                                     int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+{
+    const int groups = (shape.s3 + 63) / 64, bh = get_group_id(0) / groups;
+    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int key = get_group_id(0) % groups * 64 + get_local_id(0);
+    if (key >= shape.s3)
+        return;
+    q += q_at.x + b * q_at.y + h * q_at.z;
+    k += k_at.x + b * k_at.y + h * k_at.z + key * k_at.w;
+    v += v_at.x + b * v_at.y + h * v_at.z + key * v_at.w;
+    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z;
+    lse += lse_at.x + b * lse_at.y + h * lse_at.z;
+    delta += delta_at.x + b * delta_at.y + h * delta_at.z;
+
+    float total_k[CLF_D], total_v[CLF_E];
+    for (int d = 0; d < CLF_D; d++)
+        total_k[d] = 0.0f;
+    for (int e = 0; e < CLF_E; e++)
+        total_v[e] = 0.0f;
+    for (int row = 0; row < shape.s2; row++) {
+        float weight;
+        const float ds = differentiate(q + row * q_at.w, k, v, grad_out + row * grad_out_at.w, lse[row * lse_at.w],
+                                       delta[row * delta_at.w], b, h, row, key, &weight, mask, mask_at,
+                                       padding, padding_at, shape, factor, random CLF_EXTRA_ARGUMENTS);
+        for (int d = 0; d < CLF_D && ds != 0.0f; d++)
+            total_k[d] = clf_fma(ds, clf_load(q, row * q_at.w + d), total_k[d]);
+        for (int e = 0; e < CLF_E && weight != 0.0f; e++)
+            total_v[e] = clf_fma(weight, clf_load(grad_out, row * grad_out_at.w + e), total_v[e]);
+    }
+    for (int d = 0; d < CLF_D && grad_k; d++)
+        clf_store(total_k[d] * factor.x, grad_k, grad_k_at.x + b * grad_k_at.y + h * grad_k_at.z + key * grad_k_at.w + d);
+    for (int e = 0; e < CLF_E && grad_v; e++)
+        clf_store(total_v[e], grad_v, grad_v_at.x + b * grad_v_at.y + h * grad_v_at.z + key * grad_v_at.w + e);
+}

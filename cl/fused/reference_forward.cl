@@ -1,0 +1,83 @@
+/* Attention the naive way: a work-item computes a row of the result, reads what it needs when it needs it and
+ * keeps nothing, so that there is little to get wrong. Any shape; used where no other family can, and by tests.
+ *
+ *     pass 1: the row's largest score        pass 2: the sum of exponentials        pass 3: out
+ */
+#include "prelude/types.cl"
+#include "prelude/storage.cl"
+#include "prelude/math.cl"
+#include "prelude/philox.cl"
+#include "prelude/mask.cl"
+
+#ifndef CLF_D
+#define CLF_D 64
+#endif
+#ifndef CLF_E
+#define CLF_E CLF_D
+#endif
+#ifndef CLF_DROPOUT
+#define CLF_DROPOUT 0
+#endif
+
+static float dot_product(__global const clf_storage *q, __global const clf_storage *k)
+{
+    float sum = 0.0f;
+    for (int d = 0; d < CLF_D; d++)
+        sum = clf_fma(clf_load(q, d), clf_load(k, d), sum);
+    return sum;
+}
+
+#define SCORE(key) clf_score(dot_product(q, k + (key) * k_at.w) * clf_query_scale(factor.x), b, h, row, key, shape, \
+                             mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS)
+
+__kernel __attribute__((reqd_work_group_size(64, 1, 1)))
+void clf_fused_forward_reference(__global const clf_storage *q, long4 q_at,
+                                 __global const clf_storage *k, long4 k_at,
+                                 __global const clf_storage *v, long4 v_at,
+                                 __global const clf_mask *mask, long8 mask_at,
+                                 __global const uchar *padding, long4 padding_at,
+                                 __global clf_storage *out, long4 out_at,
+                                 __global float *lse, long4 lse_at,
+                                 int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+{
+    const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
+    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int row = get_group_id(0) % groups * 64 + get_local_id(0);
+    if (row >= shape.s2)
+        return;
+    q += q_at.x + b * q_at.y + h * q_at.z + row * q_at.w;
+    k += k_at.x + b * k_at.y + h * k_at.z;
+    v += v_at.x + b * v_at.y + h * v_at.z;
+    out += out_at.x + b * out_at.y + h * out_at.z + row * out_at.w;
+
+    float top = -INFINITY, sum = 0.0f;
+    for (int key = 0; key < shape.s3; key++)
+        top = fmax(top, SCORE(key));
+    const float anchor = top == -INFINITY ? 0.0f : top;
+    for (int key = 0; key < shape.s3; key++)
+        sum += clf_exp2(SCORE(key) - anchor);
+
+    for (int e = 0; e < CLF_E; e++)
+        clf_store(0.0f, out, e);
+    for (int first = 0; first < CLF_E && sum != 0.0f; first += 16) {
+        float total[16];
+        for (int e = 0; e < 16; e++)
+            total[e] = 0.0f;
+        for (int key = 0; key < shape.s3; key++) {
+            const float p = clf_exp2(SCORE(key) - anchor);
+            if (p == 0.0f)
+                continue;
+#if CLF_DROPOUT
+            if (!clf_keep(key, row, bh, random))
+                continue;
+#endif
+            for (int e = 0; e < 16 && first + e < CLF_E; e++)
+                total[e] = clf_fma(p, clf_load(v, key * v_at.w + first + e), total[e]);
+        }
+        for (int e = 0; e < 16 && first + e < CLF_E; e++)
+            clf_store(total[e] * (CLF_DROPOUT ? factor.y : 1.0f) / sum, out, first + e);
+    }
+    if (lse)
+        lse[lse_at.x + b * lse_at.y + h * lse_at.z + row * lse_at.w] =
+            sum == 0.0f ? -INFINITY : clf_log_sum(top, sum);
+}

@@ -1,0 +1,293 @@
+/* Fused attention on CPUs, backward: the gradients of q, k and v, one work-item a group, no atomics.
+ *
+ *                    CLF_KEYS keys                   Five products, each in 8 x 32 register tiles
+ *                +------------------+                (prelude/tile.cl):
+ *      CLF_ROWS  | p   = exp2(s)    |                  s   = queries x keys_turned      row by row of 8
+ *      queries   | ds  = p (dp - d) |                  dp  = grads x values_turned
+ *                +------------------+                  dq += ds x keys
+ *                  |            |                      dv += p^T x grads                key by key of 8
+ *                dv, dk      dq (added to partial_q)   dk += ds^T x queries
+ *
+ * Work split: a group owns every splits-th block of CLF_KEYS keys of one head. It keeps the block's keys,
+ * values, dk and dv at hand and walks over all queries that see the block. dq gathers in the group's own
+ * slice of partial_q; clf_fused_backward_q_vector adds the slices, in order. So each product is computed
+ * once (a kernel for dq beside one for dk and dv would compute s and dp twice: seven products, not five)
+ * and the result depends on `splits` but not on scheduling. About 165 KiB of private memory with D = E = 64,
+ * never more than about 270 KiB; no __local memory.
+ *
+ * What is masked has p and ds exactly 0; blocks of keys, queries or grads with NaN or infinity go through a
+ * product that skips the zeros.
+ *
+ * Share of OpenBLAS' sgemm of 2048^3 on the same two AVX-512 cores (PoCL, f32, D = 64, H = 8, N = 2048),
+ * counted as 2.5 times the flops of forward: 0.68, causal 0.64, dropout 0.59, D = 128 0.71, D = 40 0.61.
+ *
+ * Order and NDRange, local always (1, 1, 1), CLF_LANES=16, CLF_ROWS and CLF_KEYS of this program:
+ *   clf_fused_delta_vector       (ceil(Nq / CLF_ROWS), H, B)   delta = sum(out * grad_out)
+ *   clf_fused_backward_vector    (splits, H, B)   splits in 1 .. ceil(Nk / CLF_KEYS), so that
+ *                                                 splits * H * B keeps all cores busy
+ *   clf_fused_backward_q_vector  (ceil(Nq / CLF_ROWS), H, B)
+ * partial_q: splits * B * H * Nq * (D rounded up to 16) floats, need not be cleared.
+ */
+#include "prelude/types.cl"
+#include "prelude/storage.cl"
+#include "prelude/math.cl"
+#include "prelude/philox.cl"
+#include "prelude/mask.cl"
+#include "prelude/tile.cl"
+
+#ifndef CLF_D
+#define CLF_D 64 /* width of q and k */
+#endif
+#ifndef CLF_E
+#define CLF_E CLF_D /* width of v and out */
+#endif
+#ifndef CLF_DROPOUT
+#define CLF_DROPOUT 0
+#endif
+#ifndef CLF_ROWS
+#define CLF_ROWS (CLF_D + CLF_E <= 128 ? 64 : 32) /* queries a step, a multiple of 8 */
+#endif
+#ifndef CLF_KEYS
+#define CLF_KEYS (CLF_D + CLF_E <= 256 ? 64 : 32) /* keys a block, a multiple of 32 */
+#endif
+#if defined(CLF_SCORE_MOD) && !defined(CLF_SCORE_SLOPE)
+#error the backward pass of CLF_SCORE_MOD needs its derivative, CLF_SCORE_SLOPE
+#endif
+
+#define D_PADDED ((CLF_D + 15) / 16 * 16)
+#define E_PADDED ((CLF_E + 15) / 16 * 16)
+
+#if CLF_MASK || CLF_KEY_PADDING || defined(CLF_SCORE_MOD) || defined(CLF_MASK_MOD)
+#define ALWAYS_MASKED 1
+#else
+#define ALWAYS_MASKED 0
+#endif
+
+/* What the gradients need to know of the rows: the logarithm that turns scores into probabilities and
+ * sum(out * grad_out). A row that saw nothing has an infinite logarithm: all its probabilities are 0. */
+static void fetch_rows(__global const float *lse, long lse_at, long lse_stride,
+                       __global const float *delta, long delta_at, long delta_stride,
+                       int count, float *log_sum, float *mean)
+{
+    for (int r = 0; r < CLF_ROWS; r++) {
+        const float natural = r < count ? lse[lse_at + r * lse_stride] : -INFINITY;
+        log_sum[r] = natural == -INFINITY ? INFINITY : natural * CLF_LOG2E;
+        mean[r] = r < count ? delta[delta_at + r * delta_stride] : 0.0f;
+    }
+}
+
+/* Sixteen scores and gradients of dropped-out probabilities, in place, become the probabilities that
+ * weighted the values and the gradients of the scores. Where the probability is 0 the other number may be
+ * NaN, from a masked row of V: it is selected away. */
+static void differentiate(float *p, float *ds, float16 score, float log_sum, float mean,
+                          int16 kept, float keep_scale)
+{
+    const float16 zero = (float16)(0.0f);
+    const float16 probability = clf_exp2(score - log_sum);
+    float16 weight = probability, gradient = vload16(0, ds);
+    if (CLF_DROPOUT) {
+        weight = kept ? weight * keep_scale : zero;
+        gradient = kept ? gradient * keep_scale : zero;
+    }
+    gradient = probability * (gradient - mean);
+    vstore16(weight, 0, p);
+    vstore16(probability == zero ? zero : gradient, 0, ds);
+}
+
+/* The same for a tile of up to 8 rows. p holds scaled dot products, ds grad_out times V, on entry. */
+static void differentiate_tile(float *p, float *ds, int width, int masked, int rows,
+                               const float *log_sum, const float *mean, int b, int h, int q, int k,
+                               int8 shape, float keep_scale, uint8 random,
+                               __global const clf_mask *mask, long8 mask_at,
+                               __global const uchar *padding, long4 padding_at CLF_EXTRA_PARAMETERS)
+{
+    for (int r = 0; r < rows; r++)
+        for (int n = 0; n < width; n += 32) {
+            int16 kept[2] = {CLF_TRUE, CLF_TRUE};
+            if (CLF_DROPOUT)
+                clf_keep32(k + n, q + r, b * shape.s1 + h, random, &kept[0], &kept[1]);
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                const int at = r * CLF_KEYS + n + 16 * i;
+                const int16 key = k + n + 16 * i + CLF_LANE;
+                const float16 raw = vload16(0, p + at);
+                float16 score = raw;
+                if (masked)
+                    score = clf_score(raw, b, h, q + r, key, shape, mask, mask_at,
+                                      padding, padding_at CLF_EXTRA_ARGUMENTS);
+                differentiate(p + at, ds + at, score, log_sum[r], mean[r], kept[i], keep_scale);
+#ifdef CLF_SCORE_MOD
+                const int16 last = (int16)(shape.s3 - 1), inside = key < last ? key : last;
+                const float16 gradient = vload16(0, ds + at);
+                const float16 slope = CLF_SCORE_SLOPE(raw, b, h, q + r, inside);
+                vstore16(gradient == 0.0f ? gradient : gradient * slope, 0, ds + at);
+#endif
+            }
+        }
+}
+
+static void clear(float *x, int count)
+{
+    for (int n = 0; n < count; n += 16)
+        vstore16((float16)(0.0f), 0, x + n);
+}
+
+static void scale_rows(float *x, int count, float scale)
+{
+    for (int n = 0; n < count; n += 16)
+        vstore16(vload16(0, x + n) * scale, 0, x + n);
+}
+
+/* c += a b; `finite` tells whether all of b is. */
+static void multiply(int finite, const float *a, int a_row, int a_step, const float *b, int depth,
+                     float *c, int columns)
+{
+    if (finite)
+        clf_product(a, a_row, a_step, b, depth, c, columns);
+    else
+        clf_product_careful(a, a_row, a_step, b, depth, c, columns);
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void clf_fused_delta_vector(__global const clf_storage *out, long4 out_at,
+                            __global const clf_storage *grad_out, long4 grad_out_at,
+                            __global float *delta, long4 delta_at, int8 shape)
+{
+    float x[E_PADDED] __attribute__((aligned(64))), y[E_PADDED] __attribute__((aligned(64)));
+    const int h = get_group_id(1), b = get_group_id(2);
+    const int first = get_group_id(0) * CLF_ROWS, end = min(first + CLF_ROWS, shape.s2);
+    for (int q = first; q < end; q++) {
+        clf_load_row(out, out_at.x + b * out_at.y + h * out_at.z + q * out_at.w, CLF_E, x, E_PADDED);
+        clf_load_row(grad_out, grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z + q * grad_out_at.w,
+                     CLF_E, y, E_PADDED);
+        float16 sum = (float16)(0.0f);
+        for (int n = 0; n < E_PADDED; n += 16)
+            sum = clf_fma(vload16(0, x + n), vload16(0, y + n), sum);
+        delta[delta_at.x + b * delta_at.y + h * delta_at.z + q * delta_at.w] = clf_sum16(sum);
+    }
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
+                               __global const clf_storage *k, long4 k_at,
+                               __global const clf_storage *v, long4 v_at,
+                               __global const clf_mask *mask, long8 mask_at,
+                               __global const uchar *padding, long4 padding_at,
+                               __global const clf_storage *grad_out, long4 grad_out_at,
+                               __global const float *lse, long4 lse_at,
+                               __global const float *delta, long4 delta_at,
+                               __global clf_storage *grad_k, long4 grad_k_at,
+                               __global clf_storage *grad_v, long4 grad_v_at,
+                               __global float *partial_q, long partial_at,
+                               int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+{
+    float keys[CLF_KEYS * D_PADDED] __attribute__((aligned(64)));
+    float keys_turned[D_PADDED * CLF_KEYS] __attribute__((aligned(64)));
+    float values_turned[E_PADDED * CLF_KEYS] __attribute__((aligned(64)));
+    float dk[CLF_KEYS * D_PADDED] __attribute__((aligned(64)));
+    float dv[CLF_KEYS * E_PADDED] __attribute__((aligned(64)));
+    float queries[CLF_ROWS * D_PADDED] __attribute__((aligned(64)));
+    float grads[CLF_ROWS * E_PADDED] __attribute__((aligned(64)));
+    float dq[CLF_ROWS * D_PADDED] __attribute__((aligned(64)));
+    float p[CLF_ROWS * CLF_KEYS] __attribute__((aligned(64)));
+    float ds[CLF_ROWS * CLF_KEYS] __attribute__((aligned(64)));
+    float log_sum[CLF_ROWS], mean[CLF_ROWS];
+
+    const int split = get_group_id(0), splits = get_num_groups(0), h = get_group_id(1), b = get_group_id(2);
+    const long q_base = q_at.x + b * q_at.y + h * q_at.z, k_base = k_at.x + b * k_at.y + h * k_at.z;
+    const long v_base = v_at.x + b * v_at.y + h * v_at.z;
+    const long grad_base = grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z;
+    const long lse_base = lse_at.x + b * lse_at.y + h * lse_at.z;
+    const long delta_base = delta_at.x + b * delta_at.y + h * delta_at.z;
+    const float q_scale = clf_query_scale(factor.x), keep_scale = CLF_DROPOUT ? factor.y : 1.0f;
+
+    partial_q += partial_at + (((long)split * shape.s0 + b) * shape.s1 + h) * shape.s2 * D_PADDED;
+    for (long n = 0; n < (long)shape.s2 * D_PADDED; n += 16)
+        vstore16((float16)(0.0f), 0, partial_q + n);
+
+    for (int k_first = split * CLF_KEYS; k_first < shape.s3; k_first += splits * CLF_KEYS) {
+        const int k_count = min(CLF_KEYS, shape.s3 - k_first);
+        const int keys_finite = clf_pack(k, k_base + k_first * k_at.w, k_at.w, k_count, CLF_KEYS,
+                                         CLF_D, keys, D_PADDED);
+        clf_transpose(keys, CLF_KEYS, D_PADDED, keys_turned);
+        clf_pack(v, v_base + k_first * v_at.w, v_at.w, k_count, CLF_KEYS, CLF_E, dv, E_PADDED);
+        clf_transpose(dv, CLF_KEYS, E_PADDED, values_turned);
+        clear(dk, CLF_KEYS * D_PADDED);
+        clear(dv, CLF_KEYS * E_PADDED);
+
+        for (int q_first = clf_first_query(k_first, shape.s2, shape.s4); q_first < shape.s2; q_first += CLF_ROWS) {
+            const int q_count = min(CLF_ROWS, shape.s2 - q_first);
+            const int queries_finite = clf_pack(q, q_base + q_first * q_at.w, q_at.w, q_count, CLF_ROWS,
+                                                CLF_D, queries, D_PADDED);
+            const int grads_finite = clf_pack(grad_out, grad_base + q_first * grad_out_at.w, grad_out_at.w,
+                                              q_count, CLF_ROWS, CLF_E, grads, E_PADDED);
+            scale_rows(queries, CLF_ROWS * D_PADDED, q_scale);
+            fetch_rows(lse, lse_base + q_first * lse_at.w, lse_at.w,
+                       delta, delta_base + q_first * delta_at.w, delta_at.w, q_count, log_sum, mean);
+            __global float *partial = partial_q + (long)q_first * D_PADDED;
+            for (int n = 0; n < q_count * D_PADDED; n += 16)
+                vstore16(vload16(0, partial + n), 0, dq + n);
+
+            for (int r = 0; r < q_count; r += CLF_TILE_ROWS) {
+                const int tile_rows = min(CLF_TILE_ROWS, q_count - r), row = q_first + r;
+                const int seen_by_one = clf_keys_seen(row, shape.s3, shape.s4) - k_first;
+                const int seen = clf_keys_seen(row + tile_rows - 1, shape.s3, shape.s4) - k_first;
+                const int count = min(k_count, seen), width = (count + 31) & ~31;
+                for (int n = 0; n < width; n += 32) {
+                    clf_product32(queries + r * D_PADDED, D_PADDED, 1, keys_turned + n, CLF_KEYS,
+                                  CLF_D, 1, p + r * CLF_KEYS + n, CLF_KEYS);
+                    clf_product32(grads + r * E_PADDED, E_PADDED, 1, values_turned + n, CLF_KEYS,
+                                  CLF_E, 1, ds + r * CLF_KEYS + n, CLF_KEYS);
+                }
+                differentiate_tile(p + r * CLF_KEYS, ds + r * CLF_KEYS, width,
+                                   ALWAYS_MASKED || width > seen_by_one, tile_rows, log_sum + r, mean + r,
+                                   b, h, row, k_first, shape, keep_scale, random,
+                                   mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
+                multiply(keys_finite, ds + r * CLF_KEYS, CLF_KEYS, 1, keys, count, dq + r * D_PADDED, D_PADDED);
+            }
+            for (int n = 0; n < k_count; n += CLF_TILE_ROWS) {
+                const int first = max(0, clf_first_query(k_first + n, shape.s2, shape.s4) - q_first);
+                const int depth = q_count - first, at = first * CLF_KEYS + n;
+                multiply(grads_finite, p + at, 1, CLF_KEYS, grads + first * E_PADDED, depth,
+                         dv + n * E_PADDED, E_PADDED);
+                multiply(queries_finite, ds + at, 1, CLF_KEYS, queries + first * D_PADDED, depth,
+                         dk + n * D_PADDED, D_PADDED);
+            }
+            for (int n = 0; n < q_count * D_PADDED; n += 16)
+                vstore16(vload16(0, dq + n), 0, partial + n);
+        }
+
+        scale_rows(dk, CLF_KEYS * D_PADDED, factor.x / q_scale);
+        for (int r = 0; r < k_count; r++) {
+            if (grad_k)
+                clf_store_row(dk + r * D_PADDED, CLF_D, grad_k,
+                              grad_k_at.x + b * grad_k_at.y + h * grad_k_at.z + (k_first + r) * grad_k_at.w);
+            if (grad_v)
+                clf_store_row(dv + r * E_PADDED, CLF_E, grad_v,
+                              grad_v_at.x + b * grad_v_at.y + h * grad_v_at.z + (k_first + r) * grad_v_at.w);
+        }
+    }
+}
+
+/* grad_q = scale * (sum of the slices). */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void clf_fused_backward_q_vector(__global const float *partial_q, long partial_at, int splits,
+                                 __global clf_storage *grad_q, long4 grad_q_at,
+                                 int8 shape, float4 factor)
+{
+    float total[D_PADDED] __attribute__((aligned(64)));
+    const int h = get_group_id(1), b = get_group_id(2);
+    const int first = get_group_id(0) * CLF_ROWS, end = min(first + CLF_ROWS, shape.s2);
+    for (int q = first; q < end; q++) {
+        for (int n = 0; n < D_PADDED; n += 16) {
+            float16 sum = (float16)(0.0f);
+            for (int split = 0; split < splits; split++) {
+                const long row = (((long)split * shape.s0 + b) * shape.s1 + h) * shape.s2 + q;
+                sum += vload16(0, partial_q + partial_at + row * D_PADDED + n);
+            }
+            vstore16(sum * factor.x, 0, total + n);
+        }
+        clf_store_row(total, CLF_D, grad_q,
+                      grad_q_at.x + b * grad_q_at.y + h * grad_q_at.z + q * grad_q_at.w);
+    }
+}

@@ -1,0 +1,222 @@
+/* Fused attention on CPUs, forward: out = softmax(scale q k^T + mask) v, one work-item a group.
+ *
+ *                 keys, turned: D x CLF_KEYS    values: CLF_KEYS x E
+ *                +-----------------------+     +-----------------+
+ *                |  packed once a block  |     |  packed too     |
+ *                +-----------------------+     +-----------------+
+ *   queries      +-----------------------+     +-----------------+
+ *   8 at a time  |  s -> p: 8 x CLF_KEYS | --> | acc: 8 x E      |
+ *                +-----------------------+     +-----------------+
+ *   ... CLF_ROWS of them use the same block of keys before the next is packed
+ *
+ * Work split: a group owns CLF_ROWS queries of one head and walks over all keys they see. Both products run
+ * in 8 x 32 register tiles (prelude/tile.cl: sixteen sums, two vectors of b). With CLF_D = CLF_E = 64 the
+ * turned keys, the values (16 KiB each) and s (2 KiB) stay in the first-level cache, queries and acc
+ * (64 KiB each) in the second. No __local memory; at most about 260 KiB of private memory.
+ *
+ * Softmax: a row is relative to a base that moves only when a score exceeds it by SLACK powers of two, so
+ * that most tiles are spared both the horizontal maximum and the rescaling; the sum stays a vector until
+ * the end. Tiles that no edge crosses skip masking, tiles beyond the causal edge are skipped. A masked
+ * probability is exactly 0, which is all that a finite value needs; blocks of values with NaN or infinity
+ * (noticed while packing) go through a product that skips the zeros.
+ *
+ * What each step gave, as a share of OpenBLAS' sgemm of 2048^3 on the same two AVX-512 cores (PoCL, f32,
+ * D = 64, H = 8, N = 2048): blocks of 32 keys shared by 16 queries 0.50, by 64 queries 0.69, by 256 queries
+ * 0.75; 64 keys, lazy base, vector sums, turning by shuffles 0.80 (D = 128: 0.73, dropout: 0.49).
+ *
+ * NDRange: global (ceil(Nq / CLF_ROWS), H, B), local (1, 1, 1). Build with CLF_LANES=16. CLF_ROWS may be
+ * any multiple of 8, fewer where there are too few groups for the cores; CLF_KEYS any multiple of 32.
+ * shape = {B, H, Nq, Nk, causal shift}, factor = {scale, 1 / (1 - dropout)}. lse may be absent.
+ */
+#include "prelude/types.cl"
+#include "prelude/storage.cl"
+#include "prelude/math.cl"
+#include "prelude/philox.cl"
+#include "prelude/mask.cl"
+#include "prelude/tile.cl"
+
+#ifndef CLF_D
+#define CLF_D 64 /* width of q and k */
+#endif
+#ifndef CLF_E
+#define CLF_E CLF_D /* width of v and out */
+#endif
+#ifndef CLF_DROPOUT
+#define CLF_DROPOUT 0
+#endif
+#ifndef CLF_ROWS
+#define CLF_ROWS (CLF_D + CLF_E <= 128 ? 256 : CLF_D + CLF_E <= 256 ? 128 : 64)
+#endif
+#ifndef CLF_KEYS
+#define CLF_KEYS 64
+#endif
+
+#define D_PADDED ((CLF_D + 15) / 16 * 16)
+#define E_PADDED ((CLF_E + 15) / 16 * 16)
+
+/* How far, in powers of two, a score may rise above its row's base before the row is rescaled. */
+#define SLACK 8.0f
+
+/* With these every score passes clf_score; otherwise only those of tiles that the last key or the causal
+ * edge crosses. */
+#if CLF_MASK || CLF_KEY_PADDING || defined(CLF_SCORE_MOD) || defined(CLF_MASK_MOD)
+#define ALWAYS_MASKED 1
+#else
+#define ALWAYS_MASKED 0
+#endif
+
+/* Fetch and scale the queries, clear what their rows will sum. */
+static void start(__global const clf_storage *q, long at, long stride, int count, float scale,
+                  float *queries, float *acc, float *sum, float *base, float *limit)
+{
+    const int rows = (count + CLF_TILE_ROWS - 1) / CLF_TILE_ROWS * CLF_TILE_ROWS;
+    clf_pack(q, at, stride, count, rows, CLF_D, queries, D_PADDED);
+    for (int n = 0; n < rows * D_PADDED; n += 16)
+        vstore16(vload16(0, queries + n) * scale, 0, queries + n);
+    for (int n = 0; n < rows * E_PADDED; n += 16)
+        vstore16((float16)(0.0f), 0, acc + n);
+    for (int r = 0; r < rows; r++) {
+        vstore16((float16)(0.0f), 0, sum + r * 16);
+        base[r] = 0.0f;
+        limit[r] = -INFINITY;
+    }
+}
+
+/* Scores of a tile that somebody may not see pass the mask; rows beyond the last query are left alone. */
+static void hide(float *s, int width, int rows, int b, int h, int q, int k, int8 shape,
+                 __global const clf_mask *mask, long8 mask_at,
+                 __global const uchar *padding, long4 padding_at CLF_EXTRA_PARAMETERS)
+{
+    for (int r = 0; r < rows; r++)
+        for (int n = 0; n < width; n += 16) {
+            float *at = s + r * CLF_KEYS + n;
+            vstore16(clf_score(vload16(0, at), b, h, q + r, k + n + CLF_LANE, shape, mask, mask_at,
+                               padding, padding_at CLF_EXTRA_ARGUMENTS), 0, at);
+        }
+}
+
+/* Rows whose scores outgrew their base get a new one, and what they have summed shrinks to it. */
+static void rebase(const float *s, int width, float *base, float *limit, float *sum, float *acc)
+{
+    for (int r = 0; r < CLF_TILE_ROWS; r++) {
+        float16 largest = (float16)(-INFINITY);
+        for (int n = 0; n < width; n += 16)
+            largest = clf_max(vload16(0, s + r * CLF_KEYS + n), largest);
+        const float top = clf_max16(largest);
+        if (!(top > limit[r]))
+            continue;
+        const float16 nothing = (float16)(0.0f);
+        const float16 shrink = limit[r] == -INFINITY ? nothing : clf_exp2((float16)(base[r] - top));
+        vstore16(vload16(0, sum + r * 16) * shrink, 0, sum + r * 16);
+        for (int n = 0; n < E_PADDED; n += 16)
+            vstore16(vload16(0, acc + r * E_PADDED + n) * shrink, 0, acc + r * E_PADDED + n);
+        base[r] = top;
+        limit[r] = top + SLACK;
+    }
+}
+
+/* Scores of 8 rows become probabilities relative to the rows' bases, summed lane by lane. */
+static void soften(float *s, int width, float *base, float *limit, float *sum, float *acc)
+{
+    int16 outgrown = (int16)(0);
+    for (int r = 0; r < CLF_TILE_ROWS; r++)
+        for (int n = 0; n < width; n += 16)
+            outgrown |= vload16(0, s + r * CLF_KEYS + n) > limit[r];
+    if (any(outgrown))
+        rebase(s, width, base, limit, sum, acc);
+    for (int r = 0; r < CLF_TILE_ROWS; r++) {
+        float16 total = vload16(0, sum + r * 16);
+        for (int n = 0; n < width; n += 16) {
+            const float16 p = clf_exp2(vload16(0, s + r * CLF_KEYS + n) - base[r]);
+            vstore16(p, 0, s + r * CLF_KEYS + n);
+            total += p;
+        }
+        vstore16(total, 0, sum + r * 16);
+    }
+}
+
+/* Dropped probabilities become 0 (the others are scaled once, in the end). */
+static void drop(float *s, int width, int bh, int q, int k, uint8 random)
+{
+    for (int r = 0; r < CLF_TILE_ROWS; r++)
+        for (int n = 0; n < width; n += 32) {
+            int16 first, second;
+            clf_keep32(k + n, q + r, bh, random, &first, &second);
+            float *p = s + r * CLF_KEYS + n;
+            vstore16(first ? vload16(0, p) : (float16)(0.0f), 0, p);
+            vstore16(second ? vload16(0, p + 16) : (float16)(0.0f), 0, p + 16);
+        }
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
+                              __global const clf_storage *k, long4 k_at,
+                              __global const clf_storage *v, long4 v_at,
+                              __global const clf_mask *mask, long8 mask_at,
+                              __global const uchar *padding, long4 padding_at,
+                              __global clf_storage *out, long4 out_at,
+                              __global float *lse, long4 lse_at,
+                              int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+{
+    float queries[CLF_ROWS * D_PADDED] __attribute__((aligned(64)));
+    float acc[CLF_ROWS * E_PADDED] __attribute__((aligned(64)));
+    float sum[CLF_ROWS * 16] __attribute__((aligned(64)));
+    float base[CLF_ROWS], limit[CLF_ROWS];
+    float keys[D_PADDED * CLF_KEYS] __attribute__((aligned(64)));
+    float rows[CLF_KEYS * (D_PADDED > E_PADDED ? D_PADDED : E_PADDED)] __attribute__((aligned(64)));
+    float s[CLF_TILE_ROWS * CLF_KEYS] __attribute__((aligned(64)));
+
+    const int h = get_group_id(1), b = get_group_id(2);
+    /* The last rows see most keys: start with them, so that no core is left with a long one in the end. */
+    const int block = CLF_CAUSAL ? get_num_groups(0) - 1 - get_group_id(0) : get_group_id(0);
+    const int q_first = block * CLF_ROWS, q_count = min(CLF_ROWS, shape.s2 - q_first);
+    const long q_base = q_at.x + b * q_at.y + h * q_at.z, k_base = k_at.x + b * k_at.y + h * k_at.z;
+    const long v_base = v_at.x + b * v_at.y + h * v_at.z;
+
+    start(q, q_base + q_first * q_at.w, q_at.w, q_count, clf_query_scale(factor.x),
+          queries, acc, sum, base, limit);
+
+    const int k_end = clf_keys_seen(q_first + q_count - 1, shape.s3, shape.s4);
+    for (int k_first = 0; k_first < k_end; k_first += CLF_KEYS) {
+        const int k_count = min(CLF_KEYS, k_end - k_first);
+        clf_pack(k, k_base + k_first * k_at.w, k_at.w, k_count, CLF_KEYS, CLF_D, rows, D_PADDED);
+        clf_transpose(rows, CLF_KEYS, D_PADDED, keys);
+        const int finite = clf_pack(v, v_base + k_first * v_at.w, v_at.w, k_count, CLF_KEYS,
+                                    CLF_E, rows, E_PADDED);
+
+        for (int r = 0; r < q_count; r += CLF_TILE_ROWS) {
+            const int tile_rows = min(CLF_TILE_ROWS, q_count - r), row = q_first + r;
+            const int seen_by_one = clf_keys_seen(row, shape.s3, shape.s4) - k_first;
+            const int seen = clf_keys_seen(row + tile_rows - 1, shape.s3, shape.s4) - k_first;
+            const int count = min(k_count, seen), width = (count + 31) & ~31;
+            if (count <= 0)
+                continue;
+            for (int n = 0; n < width; n += 32)
+                clf_product32(queries + r * D_PADDED, D_PADDED, 1, keys + n, CLF_KEYS, CLF_D, 1,
+                              s + n, CLF_KEYS);
+            if (ALWAYS_MASKED || width > seen_by_one)
+                hide(s, width, tile_rows, b, h, row, k_first, shape, mask, mask_at,
+                     padding, padding_at CLF_EXTRA_ARGUMENTS);
+            soften(s, width, base + r, limit + r, sum + r * 16, acc + r * E_PADDED);
+            if (CLF_DROPOUT)
+                drop(s, width, b * shape.s1 + h, row, k_first, random);
+            if (finite)
+                clf_product(s, CLF_KEYS, 1, rows, count, acc + r * E_PADDED, E_PADDED);
+            else
+                clf_product_careful(s, CLF_KEYS, 1, rows, count, acc + r * E_PADDED, E_PADDED);
+        }
+    }
+
+    const float keep_scale = CLF_DROPOUT ? factor.y : 1.0f;
+    for (int r = 0; r < q_count; r++) {
+        const float total = clf_sum16(vload16(0, sum + r * 16));
+        const float scale = total == 0.0f ? 0.0f : keep_scale / total;
+        for (int n = 0; n < E_PADDED; n += 16)
+            vstore16(vload16(0, acc + r * E_PADDED + n) * scale, 0, acc + r * E_PADDED + n);
+        clf_store_row(acc + r * E_PADDED, CLF_E, out,
+                      out_at.x + b * out_at.y + h * out_at.z + (q_first + r) * out_at.w);
+        if (lse)
+            lse[lse_at.x + b * lse_at.y + h * lse_at.z + (q_first + r) * lse_at.w] =
+                total == 0.0f ? -INFINITY : base[r] * CLF_LN2 + log(total);
+    }
+}

@@ -1,0 +1,53 @@
+/* Kernel families of fused attention: a table row each, and what they share. */
+#ifndef CLF_FUSED_FAMILY_H
+#define CLF_FUSED_FAMILY_H
+
+#include "fused/fused.h"
+
+typedef struct clf__fused_family {
+    const char *name;
+    /* Can this device do it? Otherwise `why` gets the reason. */
+    bool (*supports)(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size);
+    /* Reserves memory beyond lse and delta, creates the kernels. */
+    clf_status (*plan)(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
+    clf_status (*forward)(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+    clf_status (*backward)(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+} clf__fused_family;
+
+extern const clf__fused_family clf__fused_reference, clf__fused_portable, clf__fused_vector;
+
+/* The extents of a problem. */
+typedef struct clf__fused_shape {
+    int64_t batch, heads, queries, keys, width, value_width;
+} clf__fused_shape;
+clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem);
+
+#define CLF__FUSED_OPTIONS 512
+
+/* -D options of the problem: widths, storage, causal, mask, padding, dropout; then `more`. */
+void clf__fused_options(const clf__fused_problem *problem, const char *more, char *options, size_t size);
+
+/* Where forward leaves and backward finds lse; where delta is. */
+clf_tensor clf__fused_lse(const clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+clf_tensor clf__fused_delta(const clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+
+/* Binding in the kernels' common order. Tensors of rank 0 become a null pointer. */
+void clf__fused_bind(clf_binder *binder, const clf_tensor *tensor);
+void clf__fused_bind_inputs(clf_binder *binder, const clf__fused_problem *problem); /* q k v mask padding */
+void clf__fused_bind_shape(clf_binder *binder, const clf__fused_problem *problem);
+void clf__fused_bind_numbers(clf_binder *binder, const clf__fused_problem *problem); /* shape factor random */
+
+/* Is a grid of groups of `items` for `rows` rows each within what devices count in? */
+bool clf__fused_grid_fits(const clf__fused_problem *problem, int rows, int items, char *why, size_t size);
+
+/* A one-dimensional grid: a group of `items` for every `rows` of `count`, in every head. */
+clf_status clf__fused_launch_rows(clf_run *run, const clf_binder *binder, const clf__fused_problem *problem,
+                                  int64_t count, int rows, int items);
+
+/* Families whose groups own rows: forward is one kernel; backward is delta (64 rows a group), then grad_q, then
+ * grad_k and grad_v. Kernels are named clf_fused_<what>_<family>; options are those of forward and backward. */
+clf_status clf__fused_forward_rows(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+clf_status clf__fused_backward_rows(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+clf_status clf__fused_kernels_rows(clf_plan *plan, const char *family, const char *const options[2], clf__fused *fused);
+
+#endif

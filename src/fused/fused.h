@@ -1,0 +1,53 @@
+/* Fused attention: exact softmax attention in O(N) memory, for every part that needs it.
+ *
+ *     scores = scale * q k^T + mask     out = dropout(softmax(scores)) v     lse = log(sum(exp(scores)))
+ *
+ * A part describes its problem, calls clf__fused_plan from its `plan` and keeps the clf__fused that it gets;
+ * from `forward` and `backward` it passes the same problem again, now with memory. A row that sees no key gives
+ * 0, lse -inf and no gradient.
+ */
+#ifndef CLF_FUSED_FUSED_H
+#define CLF_FUSED_FUSED_H
+
+#include <clformers/author.h>
+
+/* Tensors are [batch, heads, sequence, width] with last stride 1; rank 0 = absent. k and v have as many heads as
+ * q. Gradients that are not wanted are absent; `lse` may be absent. */
+typedef struct clf__fused_problem {
+    clf_tensor q, k, v, out, lse;
+    clf_tensor grad_out, grad_q, grad_k, grad_v;
+    clf_tensor mask;      /* [B, H, Nq, Nk], stride 0 where it repeats; or [M, Nq, Nk]: item b*H + h takes (b*H + h) mod M */
+    clf_tensor padding;   /* [B, Nk], nonzero = keep */
+    bool       causal;    /* query i sees the keys up to i + shift */
+    int64_t    shift;     /* 0 = aligned at the top left, Nk - Nq = at the bottom right */
+    float      scale;
+    float      dropout;   /* 0 when not training */
+    uint64_t   seed, offset;
+} clf__fused_problem;
+
+struct clf__fused_family;
+
+/* What a plan decided; a plain value without a destructor: the kernels belong to the plan. */
+typedef struct clf__fused {
+    const struct clf__fused_family *family;
+    cl_kernel forward, delta, backward[2];
+    int       rows[2], items[2];      /* of a group, in forward and in backward */
+    int       splits;                 /* slices of a gradient that are added in the end */
+    bool      saves_lse;              /* the caller takes no lse, but backward needs it */
+    uint64_t  lse;                    /* bytes into saved */
+    uint64_t  delta_sums, scratch;    /* bytes into workspace: sum(out * grad_out) of each row; the family's own */
+    uint64_t  unwanted_k, unwanted_v; /* bytes into workspace: for gradients that nobody wants */
+} clf__fused;
+
+/* The first family that can do it, by the order of the device's style; `reference` only when the plan's options
+ * allow or name it. Reserves workspace and saved bytes, creates the kernels.
+ * Errors: CLF_UNSUPPORTED with every family's reason, those of clf_plan_kernel. */
+clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
+
+clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+clf_status clf__fused_backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+
+/* The names of all families, NULL-terminated: for descriptors. */
+extern const char *const clf__fused_families[];
+
+#endif

@@ -1,0 +1,124 @@
+/* The family for every GPU: tiles in local memory, shared by the work-items of a group. */
+#include "fused/family.h"
+#include <stdio.h>
+
+/* How a group splits its work; see cl/fused/portable_tile.cl for the names. */
+typedef struct tile {
+    int widest;          /* of the heads it is good for */
+    int rows, columns;   /* of a tile */
+    int height, across;  /* of a work-item's share */
+    int vector;          /* numbers read at once from local memory */
+    int depth, steps;    /* of the operands in local memory */
+} tile;
+
+/* By preference. GPUs: as many numbers a work-item as registers hold without spilling. */
+static const tile gpu_forward[] = {
+    { 64, 64, 64, 8, 8, 4, 16, 32 },
+    { 128, 64, 64, 4, 8, 4, 16, 16 },
+    { 256, 32, 64, 4, 4, 4, 16, 8 },
+    { 0 }
+};
+static const tile gpu_backward[] = {
+    { 64, 64, 64, 4, 8, 4, 16, 32 },
+    { 128, 64, 64, 4, 4, 4, 16, 16 },
+    { 256, 32, 64, 4, 4, 4, 16, 8 },
+    { 0 }
+};
+/* Devices whose local memory is plain memory (CPUs): reads cost most, so fewer work-items with more each. */
+static const tile cpu[] = {
+    { 64, 64, 64, 8, 8, 8, 16, 32 },
+    { 128, 64, 64, 8, 8, 8, 16, 16 },
+    { 256, 32, 64, 4, 8, 8, 16, 8 },
+    { 0 }
+};
+/* For short sequences and for devices with little local memory. */
+static const tile small[] = {
+    { 256, 32, 32, 4, 4, 4, 16, 8 },
+    { 256, 16, 32, 4, 4, 4, 8, 8 },
+    { 0 }
+};
+
+static int items_of(const tile *t)
+{
+    return t->rows / t->height * (t->columns / t->across);
+}
+
+/* Floats for `width` columns of all work-items; PADDED in portable_tile.cl. */
+static int padded(const tile *t, int width)
+{
+    const int across = t->columns / t->across, share = (width + across - 1) / across;
+    return across * (share <= 2 ? share : (share + 3) / 4 * 4);
+}
+
+static uint64_t local_bytes(const tile *t, int width)
+{
+    const int turned = t->depth * (t->rows + t->columns + 2 * t->vector), straight = t->steps * padded(t, width);
+    const int weights = t->columns * (t->rows + t->vector), tops = t->columns / t->across * t->rows;
+
+    return (uint64_t)((turned > straight ? turned : straight) + weights + tops + 64) * sizeof(float);
+}
+
+/* The first tile that the device can hold and that `count` rows fill at least by half. */
+static const tile *choose(const clf_device *device, const clf__fused_problem *problem, bool backward)
+{
+    const clf_capabilities *has = clf_device_get_capabilities(device);
+    const clf__fused_shape s = clf__fused_shape_of(problem);
+    const int width = (int)(s.width > s.value_width ? s.width : s.value_width);
+    const int64_t count = backward && s.keys > s.queries ? s.keys : s.queries;
+    const tile *tables[2] = { has->local_memory_is_local ? backward ? gpu_backward : gpu_forward : cpu, small };
+    const tile *last = NULL;
+
+    for (int table = 0; table < 2; table++) {
+        for (const tile *t = tables[table]; t->widest; t++) {
+            if (width > t->widest || (uint64_t)items_of(t) > has->max_work_group ||
+                local_bytes(t, width) > has->local_memory)
+                continue;
+            if (count > t->rows / 2)
+                return t;
+            last = t;
+        }
+    }
+    return last;
+}
+
+static bool supports(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size)
+{
+    const clf_capabilities *has = clf_device_get_capabilities(device);
+
+    for (int pass = 0; pass < (passes & CLF_BACKWARD ? 2 : 1); pass++) {
+        const tile *t = choose(device, problem, pass == 1);
+        if (!t) {
+            (void)snprintf(why, size, "no tile fits %llu bytes of local memory and %zu work-items a group",
+                           (unsigned long long)has->local_memory, has->max_work_group);
+            return false;
+        }
+        if (!clf__fused_grid_fits(problem, t->rows < 64 ? t->rows : 64, items_of(t) > 64 ? items_of(t) : 64, why, size))
+            return false;
+    }
+    return true;
+}
+
+static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
+{
+    char options[2][CLF__FUSED_OPTIONS], more[256];
+
+    for (int pass = 0; pass < 2; pass++) {
+        const tile *t = choose(clf_plan_device(plan_), problem, pass == 1);
+        (void)snprintf(more, sizeof more,
+                       "-DCLF_ROWS=%d -DCLF_COLUMNS=%d -DCLF_HEIGHT=%d -DCLF_WIDTH=%d -DCLF_VECTOR=%d -DCLF_DEPTH=%d "
+                       "-DCLF_STEPS=%d", t->rows, t->columns, t->height, t->across, t->vector, t->depth, t->steps);
+        clf__fused_options(problem, more, options[pass], sizeof options[pass]);
+        fused->rows[pass] = t->rows;
+        fused->items[pass] = items_of(t);
+    }
+    return clf__fused_kernels_rows(plan_, clf__fused_portable.name, (const char *const[2]){ options[0], options[1] },
+                                   fused);
+}
+
+const clf__fused_family clf__fused_portable = {
+    .name = "portable",
+    .supports = supports,
+    .plan = plan,
+    .forward = clf__fused_forward_rows,
+    .backward = clf__fused_backward_rows,
+};
