@@ -22,7 +22,8 @@ typedef struct clf_testkit_options {
     const char *selector;  /* see <clformers/device.h>; also named in the commands that repeat a case */
     const char *program;   /* how those commands begin; NULL = "clf_sweep" */
     int         only;      /* the number of the one case to run, from 1; 0 = all */
-    bool        slow;      /* also random combinations of everything; not on simulators */
+    const char *family;    /* only this kernel family; NULL = the one that planning chooses, in some cases all */
+    bool        slow;      /* all families in all cases, and random combinations of everything; not on simulators */
     bool        verbose;   /* a line for each case, not only for failures */
     void      (*line)(const char *line, void *user); /* gets each line without newline; NULL = none */
     void       *user;

@@ -1,0 +1,186 @@
+/* The public face: all cases of a part on a device, and the error at one small shape. */
+#include "kit.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct session {
+    const clf_component         *component;
+    const clf_testkit_options   *options;
+    clf_device                  *device;
+    char                         selector[64];
+    clf_testkit_counts           counts;
+} session;
+
+static void say(const session *s, const char *text)
+{
+    if (s->options->line)
+        s->options->line(text, s->options->user);
+}
+
+static clf__kit_verdict check_case(clf__kit_check *check)
+{
+    switch (check->c->what) {
+    case KIT_PROBLEM:
+        return clf__kit_check_problem(check);
+    case KIT_DIFFERENCES:
+        return clf__kit_check_differences(check);
+    case KIT_CONFIG:
+        return clf__kit_check_config(check);
+    case KIT_ARGUMENTS:
+        return clf__kit_check_arguments(check);
+    case KIT_CONVENIENCE:
+        return clf__kit_check_convenience(check);
+    }
+    return KIT_FAILED;
+}
+
+static void run_case(session *s, const clf__kit_case *c, size_t number)
+{
+    static const char *const names[] = { "passed", "FAILED", "refused" };
+    clf__kit_check           check = { .device = s->device, .component = s->component, .c = c,
+                                       .family = s->options->family,
+                                       .every_family = s->options->slow || s->options->only || c->every_family };
+    const clf__kit_verdict   verdict = check_case(&check);
+    char                     about[256], line[1600];
+    s->counts.passed += verdict == KIT_PASSED;
+    s->counts.failed += verdict == KIT_FAILED;
+    s->counts.refused += verdict == KIT_REFUSED;
+    if (verdict != KIT_FAILED && !s->options->verbose)
+        return;
+    clf__kit_describe(s->component, c, about, sizeof about);
+    snprintf(line, sizeof line, "%s %s --component %s --device %s --case %zu: %s%s%s", names[verdict],
+             s->options->program ? s->options->program : "clf_sweep", s->component->name, s->selector, number, about,
+             check.why[0] ? ": " : "", check.why);
+    say(s, line);
+}
+
+/* The device under test and the selector that names it in lines. */
+static clf_status open_device(session *s)
+{
+    const clf_testkit_options *options = s->options;
+    const clf_device_info     *info;
+    if (options->device) {
+        clf_device_retain(options->device);
+        s->device = options->device;
+    } else {
+        const clf_status status = clf_device_open(options->selector, &s->device);
+        if (status)
+            return status;
+    }
+    info = clf_device_get_info(s->device);
+    if (options->selector && options->selector[0])
+        snprintf(s->selector, sizeof s->selector, "%s", options->selector);
+    else
+        snprintf(s->selector, sizeof s->selector, "%d:%d", info->platform_index, info->device_index);
+    return CLF_SUCCESS;
+}
+
+static void sum_up(session *s)
+{
+    char line[256];
+    if (!clf__kit_has_reference(s->component)) {
+        snprintf(line, sizeof line, "%s has no reference: values and gradients were not checked", s->component->name);
+        say(s, line);
+    }
+    snprintf(line, sizeof line, "%s %s: %d passed, %d failed, %d refused", s->component->name, s->selector,
+             s->counts.passed, s->counts.failed, s->counts.refused);
+    say(s, line);
+}
+
+clf_status clf_testkit_run(const clf_component *component, const clf_testkit_options *options,
+                           clf_testkit_counts *counts)
+{
+    session        s = { .component = component, .options = options };
+    clf__kit_cases cases = { .list = NULL };
+    clf_status     status;
+    if (!component || !options || !counts || options->size < sizeof *options || options->only < 0)
+        return CLF_INVALID_VALUE;
+    *counts = (clf_testkit_counts){ 0 };
+    status = open_device(&s);
+    if (status)
+        return status;
+    clf__kit_generate(component, clf_device_get_info(s.device)->simulator, &cases);
+    if (cases.failed)
+        status = CLF_OUT_OF_HOST_MEMORY;
+    else if ((size_t)options->only > cases.count)
+        status = CLF_INVALID_VALUE;
+    for (size_t i = 0; i < cases.count && !status; i++)
+        if (options->only ? i + 1 == (size_t)options->only : options->slow || !cases.list[i].slow)
+            run_case(&s, &cases.list[i], i + 1);
+    if (!status)
+        sum_up(&s);
+    *counts = s.counts;
+    free(cases.list);
+    clf_device_release(s.device);
+    return status;
+}
+
+/* The plain case of the generator, with another type and order. */
+static clf_status plain_case(const clf_component *component, bool simulator, clf_dtype dtype, bool causal,
+                             clf__kit_case *c)
+{
+    clf__kit_cases cases = { .list = NULL };
+    clf_status     status = CLF_OUT_OF_HOST_MEMORY;
+    clf__kit_generate(component, simulator, &cases);
+    if (!cases.failed) {
+        *c = cases.list[0];
+        c->dtype = dtype;
+        c->causal = causal;
+        status = CLF_SUCCESS;
+    }
+    free(cases.list);
+    return status;
+}
+
+static double relative_error_of(const double *out, const double *ref, int64_t count)
+{
+    double error = 0, size = 0;
+    for (int64_t i = 0; i < count; i++) {
+        error += (out[i] - ref[i]) * (out[i] - ref[i]);
+        size += ref[i] * ref[i];
+    }
+    return size > 0 ? sqrt(error / size) : sqrt(error);
+}
+
+clf_status clf_testkit_accuracy(clf_device *device, const clf_component *component, clf_dtype dtype, bool causal,
+                                double *relative_error)
+{
+    clf__kit_case    c;
+    clf__kit_problem p = { .component = component };
+    clf__kit_result  out = { .io = { NULL } }, ref = { .io = { NULL } };
+    clf_plan        *plan = NULL;
+    clf_args         args;
+    char             why[256];
+    int              first = 0;
+    clf_status       status;
+    if (!device || !component || !relative_error)
+        return CLF_INVALID_VALUE;
+    if (!clf__kit_has_reference(component))
+        return CLF_UNSUPPORTED;
+    status = plain_case(component, clf_device_get_info(device)->simulator, dtype, causal, &c);
+    if (!status)
+        status = clf__kit_problem_make(device, component, &c, &p);
+    if (!status)
+        status = clf__kit_result_make(&p, &out);
+    if (!status)
+        status = clf__kit_result_make(&p, &ref);
+    if (!status)
+        status = clf__kit_reference(&p, CLF_FORWARD, -1, &ref);
+    args = clf__kit_args(&p, CLF_FORWARD);
+    if (!status)
+        status = clf_plan_create(p.instance, &args, NULL, &plan);
+    if (!status)
+        status = clf__kit_execute(&p, plan, CLF_FORWARD, &out, why, sizeof why);
+    while (!out.io[first] && first < CLF_MAX_IO - 1)
+        first++;
+    if (!status)
+        *relative_error = relative_error_of(out.io[first], ref.io[first], clf_tensor_elements(&p.io[first].tensor));
+    clf_plan_release(plan);
+    clf__kit_result_free(&out);
+    clf__kit_result_free(&ref);
+    clf__kit_problem_free(&p);
+    return status;
+}
