@@ -1,0 +1,151 @@
+/* The benchmark: a sweep over parts, shapes, dtypes and devices that reports one row a measurement.
+ *
+ * A row's device time is the time between the end of the command before a pass and the end of the
+ * pass, on the device's own clock: for fast passes the command before is the previous call of the
+ * same pass, so that the device never waits for the host; for slow ones a marker. Wall clock is from
+ * the call to the end of the wait.
+ */
+#ifndef CLF_BENCH_H
+#define CLF_BENCH_H
+
+#include <cjson/cJSON.h>
+#include <clformers/clformers.h>
+
+enum { CLF__BENCH_MAX_LIST = 32 };
+
+typedef struct clf__bench_list {
+    int     count;
+    int64_t at[CLF__BENCH_MAX_LIST];
+} clf__bench_list;
+
+typedef struct clf__bench_samples {
+    int     count;
+    double *at; /* seconds */
+} clf__bench_samples;
+
+/* What is measured. */
+typedef struct clf__bench_case {
+    const clf_component *component;
+    int64_t              batch, heads, length, head_dim;
+    clf_dtype            dtype;
+    bool                 causal;
+    int                  pass; /* CLF_FORWARD or CLF_BACKWARD */
+} clf__bench_case;
+
+typedef enum clf__bench_outcome {
+    CLF__BENCH_MEASURED    = 0,
+    CLF__BENCH_UNSUPPORTED = 1, /* refused with a reason, or too large for the device */
+    CLF__BENCH_FAILED      = 2
+} clf__bench_outcome;
+
+/* In place of an error. */
+enum { CLF__BENCH_NOT_ASKED = -1, CLF__BENCH_NO_ERROR_KNOWN = -2 };
+
+typedef struct clf__bench_row {
+    clf__bench_case    what;
+    clf__bench_outcome outcome;
+    char              *reason;         /* when not measured */
+    char               family[64];
+    clf__bench_samples device, wall;
+    const char        *clock;          /* how `device` was taken: "chain" or "marker"; NULL = the device has none */
+    clf__bench_samples ceiling;        /* sgemm runs between these samples */
+    double             flops, bytes;
+    uint64_t           memory;         /* peak, tensors included */
+    double             error;          /* relative L2 at a small shape; negative: see above */
+} clf__bench_row;
+
+typedef struct clf__bench_device {
+    clf_device_info    info;
+    char               platform_version[128];
+    clf__bench_samples ceiling;        /* all of them; empty when there is no ceiling */
+    double             ceiling_flops;
+    char               ceiling_name[128];
+    clf__bench_row    *rows;
+    int                count, capacity;
+} clf__bench_device;
+
+typedef struct clf__bench_results {
+    clf__bench_device *devices;
+    int                count;
+} clf__bench_results;
+
+/* Lists with count 0 take defaults that suit the device. Callbacks may be NULL. */
+typedef struct clf__bench_options {
+    const char     *components;        /* "name,name"; NULL = all */
+    const char     *device;            /* a selector, `;` and `all` included; NULL = the default device */
+    const char     *family;
+    const cJSON    *config;            /* entries for every config; may be NULL */
+    clf__bench_list lengths, head_dims, batches, heads, dtypes, causal;
+    int             passes;
+    int             repeats;           /* 0 = as many as the time allows, five at least */
+    bool            quick, accuracy;
+    void          (*progress)(const char *text);
+    void          (*begin)(const clf__bench_device *device);
+    void          (*row)(const clf__bench_device *device, const clf__bench_row *row);
+    void          (*end)(const clf__bench_device *device);
+} clf__bench_options;
+
+/* ---- sweep.c ---------------------------------------------------------------------------------- */
+
+/* Runs everything. A case that cannot be measured is a row, not an error. Free with clf__bench_free
+ * in any case.
+ * Errors: those of opening the devices and of finding the components; CLF_OUT_OF_HOST_MEMORY. */
+clf_status clf__bench_run(const clf__bench_options *options, clf__bench_results *results);
+void       clf__bench_free(clf__bench_results *results);
+
+/* ---- fixture.c: everything that one case needs on the device ------------------------------------ */
+
+typedef struct clf__bench_fixture {
+    clf_device   *device;
+    clf_instance *instance;
+    clf_plan     *plan;
+    clf_plan_info info;
+    clf_args      args;
+    clf_buffer    workspace, saved;
+    int           pass;
+} clf__bench_fixture;
+
+clf_status clf__bench_setup(clf_device *device, const clf__bench_options *options, const clf__bench_case *what,
+                            clf__bench_fixture *fixture);
+/* Enqueues the case's pass once. */
+clf_status clf__bench_enqueue(clf__bench_fixture *fixture, cl_event *event);
+void       clf__bench_teardown(clf__bench_fixture *fixture);
+
+/* ---- ceiling.c: OpenBLAS sgemm on the same CPU -------------------------------------------------- */
+
+typedef struct clf__bench_ceiling clf__bench_ceiling;
+
+/* NULL when there is no OpenBLAS or no memory. `name` tells library, size and threads. */
+clf__bench_ceiling *clf__bench_ceiling_open(int threads, char *name, size_t size, double *flops);
+/* One product; seconds. Lets OpenBLAS's threads fall asleep afterwards. */
+double              clf__bench_ceiling_run(clf__bench_ceiling *ceiling);
+void                clf__bench_ceiling_close(clf__bench_ceiling *ceiling);
+
+/* ---- measure.c -------------------------------------------------------------------------------- */
+
+/* Fills the samples of a row; `ceiling` may be NULL. */
+clf_status clf__bench_measure(clf__bench_fixture *fixture, const clf__bench_options *options,
+                              clf__bench_ceiling *ceiling, clf__bench_row *row);
+
+/* ---- samples.c -------------------------------------------------------------------------------- */
+
+bool   clf__bench_add(clf__bench_samples *samples, double seconds); /* false when memory is short */
+double clf__bench_median(const clf__bench_samples *samples);        /* 0 without samples */
+double clf__bench_least(const clf__bench_samples *samples);
+double clf__bench_most(const clf__bench_samples *samples);
+/* Seconds that count for a row: device clock, else wall clock. */
+double clf__bench_seconds(const clf__bench_row *row);
+/* Throughput as a part of the ceiling's; 0 = there is none. */
+double clf__bench_ratio(const clf__bench_device *device, const clf__bench_row *row);
+double clf__bench_now(void);
+
+/* ---- table.c, json.c ---------------------------------------------------------------------------- */
+
+void clf__bench_print_head(const clf__bench_device *device);
+void clf__bench_print_row(const clf__bench_device *device, const clf__bench_row *row);
+void clf__bench_print_end(const clf__bench_device *device);
+
+/* The whole run as JSON; NULL when memory is short. */
+cJSON *clf__bench_json(const clf__bench_options *options, const clf__bench_results *results);
+
+#endif
