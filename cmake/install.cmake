@@ -1,0 +1,23 @@
+# Headers, libraries, the command, and what find_package and pkg-config need.
+include(CMakePackageConfigHelpers)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/clformers)
+install(DIRECTORY include/clformers DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(TARGETS clformers clformers_static EXPORT clformersTargets)
+if(TARGET clf)
+    install(TARGETS clf)
+endif()
+if(TARGET clformers_testkit) # the tests for parts that live elsewhere
+    install(TARGETS clformers_testkit EXPORT clformersTargets)
+endif()
+install(EXPORT clformersTargets NAMESPACE clformers:: DESTINATION ${package_dir})
+
+configure_package_config_file(cmake/clformersConfig.cmake.in clformersConfig.cmake INSTALL_DESTINATION ${package_dir})
+# Before 1.0 a new minor version may break callers.
+write_basic_package_version_file(clformersConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/clformersConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/clformersConfigVersion.cmake
+        DESTINATION ${package_dir})
+
+file(RELATIVE_PATH pc_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX}) # may be moved
+configure_file(cmake/clformers.pc.in clformers.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/clformers.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -1,0 +1,27 @@
+# Compares the table between the markers in README.md with `clf list --markdown`; writes it with -Dwrite=ON.
+cmake_minimum_required(VERSION 3.22)
+
+set(begin "<!-- mechanisms: begin -->\n")
+set(end "<!-- mechanisms: end -->")
+file(READ ${readme} text)
+string(FIND "${text}" "${begin}" from)
+string(FIND "${text}" "${end}" to)
+if(from EQUAL -1 OR to LESS from)
+    message(FATAL_ERROR "no ${begin}...${end} in ${readme}")
+endif()
+string(LENGTH "${begin}" length)
+math(EXPR from "${from} + ${length}")
+math(EXPR length "${to} - ${from}")
+string(SUBSTRING "${text}" 0 ${from} before)
+string(SUBSTRING "${text}" ${from} ${length} table)
+string(SUBSTRING "${text}" ${to} -1 after)
+
+execute_process(COMMAND ${clf} list --markdown OUTPUT_VARIABLE current COMMAND_ERROR_IS_FATAL ANY)
+if(table STREQUAL current)
+    message(STATUS "The table is up to date")
+elseif(write)
+    file(WRITE ${readme} "${before}${current}${after}")
+else()
+    message(FATAL_ERROR "The table in README.md is not what `clf list --markdown` prints; "
+                        "`cmake --build <build directory> --target readme` rewrites it.\n${current}")
+endif()
