@@ -46,7 +46,13 @@ static int choose_splits(const clf__fused_problem *problem, int keys, int64_t co
 
 static bool supports(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size)
 {
-    (void)device, (void)passes;
+    const clf_device_info *info = clf_device_get_info(device);
+
+    (void)passes;
+    if (!(info->type & CL_DEVICE_TYPE_CPU) || info->software) {
+        (void)snprintf(why, size, "it keeps tiles of some 200 KiB in private memory, which only a native CPU caches");
+        return false;
+    }
     return clf__fused_grid_fits(problem, 8, 1, why, size);
 }
 

@@ -42,7 +42,7 @@ static int write_file(const char *kind, const char *path)
     static float                  data[4][COUNT];
     static const char *const      names[] = { "q", "k", "v", "grad_out" };
     const int64_t                 folded[] = { ITEMS, LENGTH, WIDTH }, whole[] = { 2, 2, LENGTH, WIDTH };
-    bool                          rank4 = strcmp(kind, "rank4") == 0, half = strcmp(kind, "int") == 0;
+    bool                          rank4 = strcmp(kind, "rank4") == 0, integers = strcmp(kind, "int") == 0;
     clf_safetensors_writer       *writer = NULL;
     if (clf_safetensors_create(path, &writer) != CLF_SUCCESS) {
         goto fail;
@@ -64,7 +64,7 @@ static int write_file(const char *kind, const char *path)
         if (strcmp(kind, "missing") == 0 && t == 2) {
             continue;
         }
-        clf_status status = clf_safetensors_add(writer, names[t], half ? CLF_I32 : CLF_F32, rank4 ? 4 : 3,
+        clf_status status = clf_safetensors_add(writer, names[t], integers ? CLF_I32 : CLF_F32, rank4 ? 4 : 3,
                                                 rank4 ? whole : folded, data[t]);
         if (status != CLF_SUCCESS) {
             goto fail;
