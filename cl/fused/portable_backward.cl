@@ -29,42 +29,6 @@ void clf_fused_delta_portable(__global const clf_storage *out, long4 out_at,
     delta[delta_at.x + b * delta_at.y + h * delta_at.z + row * delta_at.w] = sum;
 }
 
-/* The products of a tile: c = a b^T over `width`, both read from rows in memory. */
-static void tile_product(__global const clf_storage *a, int a_stride, int a_first, int a_limit, float factor,
-                         __global const clf_storage *b, int b_stride, int b_first, int b_limit, int width,
-                         int item, int tx, int ty, __local float *operands, rows *c)
-{
-    __local float *columns = operands + CLF_DEPTH * PITCH(CLF_ROWS);
-    for (int d = 0; d < width; d += CLF_DEPTH) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        load_turned(a, a_stride, a_first, CLF_ROWS, a_limit, d, width, factor, item, operands);
-        load_turned(b, b_stride, b_first, CLF_COLUMNS, b_limit, d, width, 1.0f, item, columns);
-        barrier(CLK_LOCAL_MEM_FENCE);
-        product(operands + ty * CLF_HEIGHT, PITCH(CLF_ROWS), columns + tx * CLF_VECTOR, PITCH(CLF_COLUMNS),
-                min(CLF_DEPTH, width - d), CLF_WIDTH, CLF_VECTOR, c);
-    }
-}
-
-/* c += weights^T x rows first .. of p: what the passing tile adds to a gradient. */
-static void add_weighted(__local const float *weights, __global const clf_storage *p, int stride, int first, int count,
-                         int limit, int width, int share, int item, int tx, int ty,
-                         __local float *operands, __local int *wild, rows *c)
-{
-    for (int step = 0; step < count; step += CLF_STEPS) {
-        barrier(CLK_LOCAL_MEM_FENCE);
-        if (load_straight(p, stride, first + step, CLF_STEPS, limit, width, share * TX, item, operands))
-            *wild = 1;
-        barrier(CLK_LOCAL_MEM_FENCE);
-        __local const float *a = weights + step * PITCH(CLF_ROWS) + ty * CLF_HEIGHT;
-        __local const float *b = operands + tx * RUN(share);
-        const int steps = min(CLF_STEPS, count - step);
-        if (*wild)
-            product_carefully(a, PITCH(CLF_ROWS), b, share * TX, steps, share, RUN(share), c);
-        else
-            product(a, PITCH(CLF_ROWS), b, share * TX, steps, share, RUN(share), c);
-    }
-}
-
 /* The gradient of queries: rows are queries, tiles of keys pass by. */
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
@@ -115,9 +79,9 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
         rows s[CLF_WIDTH], ds[CLF_WIDTH];
 #define CLEAR(j) s[j] = ds[j] = (rows)(0.0f);
         EACH_COLUMN(CLEAR)
-        tile_product(q, q_at.w, q_first, shape.s2, clf_query_scale(factor.x), k, k_at.w, first, shape.s3, CLF_D,
+        tile_product(q, q_at.w, q_first, shape.s2, clf_query_scale(factor.x), k, k_at.w, first, shape.s3, shape.s5,
                      item, tx, ty, operands, s);
-        tile_product(grad_out, grad_out_at.w, q_first, shape.s2, 1.0f, v, v_at.w, first, shape.s3, CLF_E,
+        tile_product(grad_out, grad_out_at.w, q_first, shape.s2, 1.0f, v, v_at.w, first, shape.s3, shape.s6,
                      item, tx, ty, operands, ds);
 
         if (NEEDS_MASKING(q_first, first + CLF_COLUMNS, shape)) {
@@ -159,7 +123,7 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
 #pragma unroll
     for (int c = 0; c < D_SHARE; c++)
         acc[c] *= factor.x;
-    store_sums(acc, CLF_D, RUN(D_SHARE), D_SHARE, tx, ty, item, weights, grad_q, grad_q_at.w, q_first, shape.s2);
+    STORE_SUMS(acc, D_SHARE, grad_q, grad_q_at.w, q_first, shape.s2, shape.s5)
 }
 
 /* The gradients of keys and values: rows are keys, tiles of queries pass by. */
@@ -212,9 +176,9 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
     for (int first = clf_first_query(k_first, shape.s2, shape.s4); first < shape.s2; first += CLF_COLUMNS) {
         rows s[CLF_WIDTH], ds[CLF_WIDTH];
         EACH_COLUMN(CLEAR)
-        tile_product(k, k_at.w, k_first, shape.s3, clf_query_scale(factor.x), q, q_at.w, first, shape.s2, CLF_D,
+        tile_product(k, k_at.w, k_first, shape.s3, clf_query_scale(factor.x), q, q_at.w, first, shape.s2, shape.s5,
                      item, tx, ty, operands, s);
-        tile_product(v, v_at.w, k_first, shape.s3, 1.0f, grad_out, grad_out_at.w, first, shape.s2, CLF_E,
+        tile_product(v, v_at.w, k_first, shape.s3, 1.0f, grad_out, grad_out_at.w, first, shape.s2, shape.s6,
                      item, tx, ty, operands, ds);
 
         if (NEEDS_MASKING(first, k_first + CLF_ROWS, shape)) {
@@ -268,8 +232,10 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
     for (int c = 0; c < E_SHARE; c++)
         acc_v[c] *= factor.y;
 #endif
-    if (wants_k)
-        store_sums(acc_k, CLF_D, RUN(D_SHARE), D_SHARE, tx, ty, item, weights, grad_k, grad_k_at.w, k_first, shape.s3);
-    if (wants_v)
-        store_sums(acc_v, CLF_E, RUN(E_SHARE), E_SHARE, tx, ty, item, weights, grad_v, grad_v_at.w, k_first, shape.s3);
+    if (wants_k) {
+        STORE_SUMS(acc_k, D_SHARE, grad_k, grad_k_at.w, k_first, shape.s3, shape.s5)
+    }
+    if (wants_v) {
+        STORE_SUMS(acc_v, E_SHARE, grad_v, grad_v_at.w, k_first, shape.s3, shape.s6)
+    }
 }

@@ -28,8 +28,7 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
     q += q_at.x + b * q_at.y + h * q_at.z;
     k += k_at.x + b * k_at.y + h * k_at.z;
     v += v_at.x + b * v_at.y + h * v_at.z;
-    __local const float *my_queries = operands + ty * CLF_HEIGHT;
-    __local float *mine = weights + ty * CLF_HEIGHT, *keys = operands + CLF_DEPTH * PITCH(CLF_ROWS);
+    __local float *mine = weights + ty * CLF_HEIGHT;
 
     rows acc[E_SHARE], base = (rows)(-INFINITY), sum = (rows)(0.0f);
 #pragma unroll
@@ -44,14 +43,8 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
 #pragma unroll
         for (int j = 0; j < CLF_WIDTH; j++)
             s[j] = (rows)(0.0f);
-        for (int d = 0; d < CLF_D; d += CLF_DEPTH) {
-            barrier(CLK_LOCAL_MEM_FENCE);
-            load_turned(q, q_at.w, q_first, CLF_ROWS, shape.s2, d, CLF_D, clf_query_scale(factor.x), item, operands);
-            load_turned(k, k_at.w, first, CLF_COLUMNS, shape.s3, d, CLF_D, 1.0f, item, keys);
-            barrier(CLK_LOCAL_MEM_FENCE);
-            product(my_queries, PITCH(CLF_ROWS), keys + tx * CLF_VECTOR, PITCH(CLF_COLUMNS), min(CLF_DEPTH, CLF_D - d),
-                    CLF_WIDTH, CLF_VECTOR, s);
-        }
+        tile_product(q, q_at.w, q_first, shape.s2, clf_query_scale(factor.x), k, k_at.w, first, shape.s3, shape.s5,
+                     item, tx, ty, operands, s);
 
         if (NEEDS_MASKING(q_first, first + CLF_COLUMNS, shape)) {
             EACH_COLUMN(PARK)
@@ -94,21 +87,8 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
         }
 #endif
 
-        const int present = min(CLF_COLUMNS, seen - first);
-        for (int step = 0; step < present; step += CLF_STEPS) {
-            if (step > 0)
-                barrier(CLK_LOCAL_MEM_FENCE);
-            if (load_straight(v, v_at.w, first + step, CLF_STEPS, shape.s3, CLF_E, E_PADDED, item, operands))
-                wild = 1;
-            barrier(CLK_LOCAL_MEM_FENCE);
-            __local const float *p = weights + step * PITCH(CLF_ROWS) + ty * CLF_HEIGHT;
-            __local const float *values = operands + tx * RUN(E_SHARE);
-            const int steps = min(CLF_STEPS, present - step);
-            if (wild)
-                product_carefully(p, PITCH(CLF_ROWS), values, E_PADDED, steps, E_SHARE, RUN(E_SHARE), acc);
-            else
-                product(p, PITCH(CLF_ROWS), values, E_PADDED, steps, E_SHARE, RUN(E_SHARE), acc);
-        }
+        add_weighted(weights, v, v_at.w, first, min(CLF_COLUMNS, seen - first), shape.s3, CLF_E, E_SHARE,
+                     item, tx, ty, operands, &wild, acc);
     }
 
     barrier(CLK_LOCAL_MEM_FENCE);
@@ -122,7 +102,7 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
 #pragma unroll
     for (int c = 0; c < E_SHARE; c++)
         acc[c] *= inverse;
-    store_sums(acc, CLF_E, RUN(E_SHARE), E_SHARE, tx, ty, item, weights, out, out_at.w, q_first, shape.s2);
+    STORE_SUMS(acc, E_SHARE, out, out_at.w, q_first, shape.s2, shape.s6)
     if (lse && tx == 0) {
         lse += lse_at.x + b * lse_at.y + h * lse_at.z;
 #define STORE_LSE(i) \

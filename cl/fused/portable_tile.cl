@@ -169,34 +169,38 @@ static int load_straight(__global const clf_storage *p, int stride, int first, i
 /* A factor of exactly 0 (a masked key) contributes nothing, whatever it meets. */
 #define ADD_CAREFULLY(x, y, sum) sum = clf_fma(x, (x) == (rows)(0.0f) ? (rows)(0.0f) : (rows)(y), sum);
 
-#define SPREAD2(add, x, y, c) add(x, y.s0, (c)[0]) add(x, y.s1, (c)[1])
-#define SPREAD4(add, x, y, c) SPREAD2(add, x, y, c) add(x, y.s2, (c)[2]) add(x, y.s3, (c)[3])
-#define SPREAD8(add, x, y, c) SPREAD4(add, x, y, c) \
-    add(x, y.s4, (c)[4]) add(x, y.s5, (c)[5]) add(x, y.s6, (c)[6]) add(x, y.s7, (c)[7])
+#define SPREAD2(add, x, y, c, n) add(x, y.s0, c[n]) add(x, y.s1, c[n + 1])
+#define SPREAD4(add, x, y, c, n) SPREAD2(add, x, y, c, n) add(x, y.s2, c[n + 2]) add(x, y.s3, c[n + 3])
+#define SPREAD8(add, x, y, c, n) SPREAD4(add, x, y, c, n) \
+    add(x, y.s4, c[n + 4]) add(x, y.s5, c[n + 5]) add(x, y.s6, c[n + 6]) add(x, y.s7, c[n + 7])
 
-/* c += a b over `depth` steps: `width` columns in runs of `run`, both known when this is inlined. a points to
- * the work-item's rows, b to its first column. */
+/* One step: c += x y over `width` columns in runs of `run`, both known when this is inlined. Written in whole runs
+ * with constant places, because sums in registers may not be indexed by anything else. */
+#define ADD_RUNS(add) \
+    for (int n = 0; n < width; n += run) { \
+        __local const float *y = b + t * b_pitch + n * TX; \
+        if (run == 8) { \
+            const float8 y8 = *(__local const float8 *)y; \
+            SPREAD8(add, x, y8, c, n) \
+        } else if (run == 4) { \
+            const float4 y4 = *(__local const float4 *)y; \
+            SPREAD4(add, x, y4, c, n) \
+        } else if (run == 2) { \
+            const float2 y2 = *(__local const float2 *)y; \
+            SPREAD2(add, x, y2, c, n) \
+        } else { \
+            add(x, *y, c[n]) \
+        } \
+    }
+
+/* c += a b over `depth` steps. a points to the work-item's rows, b to its first column. */
 static void product(__local const float *a, int a_pitch, __local const float *b, int b_pitch, int depth,
                     int width, int run, rows *c)
 {
     for (int t = 0; t < depth; t++) {
         const rows x = *(__local const rows *)(a + t * a_pitch);
 #pragma unroll
-        for (int n = 0; n < width / run; n++) {
-            __local const float *y = b + t * b_pitch + n * (TX * run);
-            if (run == 8) {
-                const float8 y8 = *(__local const float8 *)y;
-                SPREAD8(ADD, x, y8, c + n * run)
-            } else if (run == 4) {
-                const float4 y4 = *(__local const float4 *)y;
-                SPREAD4(ADD, x, y4, c + n * run)
-            } else if (run == 2) {
-                const float2 y2 = *(__local const float2 *)y;
-                SPREAD2(ADD, x, y2, c + n * run)
-            } else {
-                ADD(x, *y, c[n])
-            }
-        }
+        ADD_RUNS(ADD)
     }
 }
 
@@ -207,32 +211,80 @@ static void product_carefully(__local const float *a, int a_pitch, __local const
     for (int t = 0; t < depth; t++) {
         const rows x = *(__local const rows *)(a + t * a_pitch);
 #pragma unroll
-        for (int j = 0; j < width; j++) {
-            const float y = b[t * b_pitch + column_of(j, 0, run)];
-            ADD_CAREFULLY(x, y, c[j])
-        }
+        ADD_RUNS(ADD_CAREFULLY)
     }
 }
 
-/* Writes the work-items' sums (width columns in runs of `run`) to rows of a tensor, through local memory. */
-static void store_sums(const rows *sums, int width, int run, int padded_share, int tx, int ty, int item,
-                       __local float *stage, __global clf_storage *p, int stride, int first, int limit)
+/* The products of a tile: c = a b^T, both read from rows of `width` in memory. Callers pass the width as a run-time
+ * number: some compilers unroll loops of known length whatever it costs. */
+static void tile_product(__global const clf_storage *a, int a_stride, int a_first, int a_limit, float factor,
+                         __global const clf_storage *b, int b_stride, int b_first, int b_limit, int width,
+                         int item, int tx, int ty, __local float *operands, rows *c)
 {
-#pragma unroll
-    for (int n = 0; n < padded_share; n += run) {
+    __local float *columns = operands + CLF_DEPTH * PITCH(CLF_ROWS);
+    for (int d = 0; d < width; d += CLF_DEPTH) {
         barrier(CLK_LOCAL_MEM_FENCE);
-#pragma unroll
-        for (int i = 0; i < run; i++)
-            *(__local rows *)(stage + (tx * run + i) * PITCH(CLF_ROWS) + ty * CLF_HEIGHT) = sums[n + i];
+        load_turned(a, a_stride, a_first, CLF_ROWS, a_limit, d, width, factor, item, operands);
+        load_turned(b, b_stride, b_first, CLF_COLUMNS, b_limit, d, width, 1.0f, item, columns);
         barrier(CLK_LOCAL_MEM_FENCE);
-        const int columns = min(TX * run, width - n * TX);
-        for (int i = item; i < columns * CLF_ROWS; i += ITEMS) {
-            const int r = i / columns, c = i % columns;
-            if (first + r < limit)
-                clf_store(stage[c * PITCH(CLF_ROWS) + r], p, (first + r) * stride + n * TX + c);
-        }
+        product(operands + ty * CLF_HEIGHT, PITCH(CLF_ROWS), columns + tx * CLF_VECTOR, PITCH(CLF_COLUMNS),
+                min(CLF_DEPTH, width - d), CLF_WIDTH, CLF_VECTOR, c);
     }
 }
+
+/* c += weights^T x rows first .. of p: what the passing tile adds to a gradient. */
+static void add_weighted(__local const float *weights, __global const clf_storage *p, int stride, int first, int count,
+                         int limit, int width, int share, int item, int tx, int ty,
+                         __local float *operands, __local int *wild, rows *c)
+{
+    for (int step = 0; step < count; step += CLF_STEPS) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (load_straight(p, stride, first + step, CLF_STEPS, limit, width, share * TX, item, operands))
+            *wild = 1;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        __local const float *a = weights + step * PITCH(CLF_ROWS) + ty * CLF_HEIGHT;
+        __local const float *b = operands + tx * RUN(share);
+        const int steps = min(CLF_STEPS, count - step);
+        if (*wild)
+            product_carefully(a, PITCH(CLF_ROWS), b, share * TX, steps, share, RUN(share), c);
+        else
+            product(a, PITCH(CLF_ROWS), b, share * TX, steps, share, RUN(share), c);
+    }
+}
+
+/* Writes up to CLF_WIDTH columns of each work-item's sums, those from `first_column` on, to rows of a tensor: through
+ * local memory, so that neighbouring work-items write neighbouring elements. */
+static void store_some(const rows *sums, int share, int run, int tx, int ty, int item, __local float *stage,
+                       __global clf_storage *p, int stride, int first, int limit, int first_column, int width)
+{
+    barrier(CLK_LOCAL_MEM_FENCE);
+#define STAGE(c) \
+    if (c < share) \
+        *(__local rows *)(stage + column_of(c, tx, run) * PITCH(CLF_ROWS) + ty * CLF_HEIGHT) = sums[c];
+    EACH_COLUMN(STAGE)
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const int columns = min(CLF_COLUMNS, width - first_column);
+    for (int i = item; i < columns * CLF_ROWS; i += ITEMS) {
+        const int r = i / columns, c = i % columns;
+        if (first + r < limit)
+            clf_store(stage[c * PITCH(CLF_ROWS) + r], p, (first + r) * stride + first_column + c);
+    }
+}
+
+/* All of them: the loop over groups of CLF_WIDTH columns, written out. */
+#define STORE_GROUP(n, sums, share, p, stride, first, limit, width) \
+    if (n * CLF_WIDTH < share) \
+        store_some(&sums[n * CLF_WIDTH < share ? n * CLF_WIDTH : 0], share - n * CLF_WIDTH, RUN(share), tx, ty, item, \
+                   weights, p, stride, first, limit, n * CLF_COLUMNS, width);
+#define STORE_SUMS(sums, share, p, stride, first, limit, width) \
+    STORE_GROUP(0, sums, share, p, stride, first, limit, width) \
+    STORE_GROUP(1, sums, share, p, stride, first, limit, width) \
+    STORE_GROUP(2, sums, share, p, stride, first, limit, width) \
+    STORE_GROUP(3, sums, share, p, stride, first, limit, width) \
+    STORE_GROUP(4, sums, share, p, stride, first, limit, width) \
+    STORE_GROUP(5, sums, share, p, stride, first, limit, width) \
+    STORE_GROUP(6, sums, share, p, stride, first, limit, width) \
+    STORE_GROUP(7, sums, share, p, stride, first, limit, width)
 
 /* Zeroes the dropped ones of four neighbouring keys' weights, `step` apart. */
 static void drop4(__local float *p, int step, int k4, int q, int bh, uint8 random)

@@ -99,7 +99,7 @@ void clf__fused_bind_shape(clf_binder *binder, const clf__fused_problem *problem
 {
     const clf__fused_shape s = clf__fused_shape_of(problem);
     const cl_int8 shape = { { (cl_int)s.batch, (cl_int)s.heads, (cl_int)s.queries, (cl_int)s.keys,
-                              (cl_int)problem->shift } };
+                              (cl_int)problem->shift, (cl_int)s.width, (cl_int)s.value_width } };
 
     clf_bind_value(binder, &shape, sizeof shape);
 }

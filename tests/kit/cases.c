@@ -3,7 +3,8 @@
  * One plain case, then each feature varied alone, then a few combinations; `slow` adds random combinations of
  * everything. Simulators get tiny extents: they interpret some ten million operations a second. Most cases
  * keep the same widths, because each other width is another compilation; for the same reason the families that
- * planning does not choose take part in a few cases only, unless the run is a slow one.
+ * planning does not choose take part in a few cases only, unless the run is a slow one. Software rasterisers
+ * compile for half a minute where heads are 64 wide, so theirs are narrow.
  */
 #include "kit.h"
 
@@ -16,7 +17,8 @@ enum { RANDOM_COMBINATIONS = 150 };
 typedef struct generator {
     const clf_component *component;
     clf__kit_cases      *cases;
-    bool                 small; /* for a simulator */
+    bool                 small;  /* for a simulator */
+    bool                 narrow; /* for a software rasteriser */
     clf__kit_case        plain;
 } generator;
 
@@ -123,7 +125,8 @@ static void make_plain(generator *g)
         c->extent[i] = g->small ? 3 : 5;
     set_batch(c, g->small ? 1 : 2, 2);
     set_length(g, c, g->small ? 9 : 33, g->small ? 9 : 33);
-    set_width(c, g->small ? 8 : 64, g->small ? 8 : 64);
+    const int64_t width = g->small ? 8 : g->narrow ? 16 : 64;
+    set_width(c, width, width);
     c->dtype = CLF_F32;
     c->mask_dtype = CLF_BOOL8;
     c->every_family = g->small; /* a simulator hardly compiles */
@@ -144,13 +147,13 @@ static void add_shapes(generator *g)
 
 static void add_widths(generator *g)
 {
-    static const int64_t large[] = { 1, 8, 40, 59, 80, 111, 128, 256 }, small[] = { 1, 5, 40 };
-    const int64_t       *widths = g->small ? small : large;
-    for (int i = 0; has_letter(g, 'D') && i < (g->small ? 3 : 8); i++)
+    static const int64_t large[] = { 1, 8, 40, 59, 80, 111, 128, 256 }, small[] = { 1, 5, 40 }, narrow[] = { 1, 40, 59 };
+    const int64_t       *widths = g->small ? small : g->narrow ? narrow : large;
+    for (int i = 0; has_letter(g, 'D') && i < (widths == large ? 8 : 3); i++)
         set_width(vary(g), widths[i], widths[i]);
     if (has_letter(g, 'E')) {
-        set_width(vary(g), g->small ? 8 : 64, g->small ? 5 : 40);
-        set_width(vary(g), g->small ? 5 : 40, g->small ? 8 : 128);
+        set_width(vary(g), KIT_EXTENT(&g->plain, 'D'), g->small ? 5 : 40);
+        set_width(vary(g), g->small ? 5 : 40, g->small ? 8 : g->narrow ? 24 : 128);
     }
 }
 
@@ -272,9 +275,11 @@ static void add_layouts_and_values(generator *g)
 {
     for (clf__kit_layout layout = KIT_TRANSPOSED; layout <= KIT_EXPANDED; layout++)
         vary(g)->layout = layout;
-    vary(g)->values = KIT_PEAKY;
-    vary(g)->values = KIT_HUGE;
     clf__kit_case *c = vary(g);
+    c->values = KIT_PEAKY; /* long enough for the largest logit to move from tile to tile */
+    set_length(g, c, g->small ? 17 : 257, g->small ? 17 : 257);
+    vary(g)->values = KIT_HUGE;
+    c = vary(g);
     c->values = KIT_HUGE;
     c->causal = claims(g, CLF_TRAIT_CAUSAL);
     set_length(g, c, g->small ? 17 : 113, g->small ? 17 : 113);
@@ -318,7 +323,7 @@ static void add_low_precision(generator *g)
         set_length(g, c, g->small ? 17 : 97, g->small ? 17 : 97);
         c = vary(g);
         c->dtype = dtype;
-        set_width(c, g->small ? 5 : 111, g->small ? 5 : 111);
+        set_width(c, g->small ? 5 : g->narrow ? 37 : 111, g->small ? 5 : g->narrow ? 37 : 111);
         if (claims(g, CLF_TRAIT_ATTENTION_MASK)) {
             vary_mask(g, dtype, 0, 0)->dtype = dtype;
             vary_mask(g, dtype, 2, 0); /* with f32 queries */
@@ -406,9 +411,9 @@ static void add_random(generator *g)
     }
 }
 
-void clf__kit_generate(const clf_component *component, bool simulator, clf__kit_cases *cases)
+void clf__kit_generate(const clf_component *component, const clf_device_info *device, clf__kit_cases *cases)
 {
-    generator g = { .component = component, .cases = cases, .small = simulator };
+    generator g = { .component = component, .cases = cases, .small = device->simulator, .narrow = device->software };
     make_plain(&g);
     vary(&g)->every_family = true;
     vary(&g)->what = KIT_CONFIG;
@@ -427,6 +432,6 @@ void clf__kit_generate(const clf_component *component, bool simulator, clf__kit_
     add_low_precision(&g);
     add_xformers(&g);
     add_own_fields(&g);
-    if (!simulator)
+    if (!device->simulator)
         add_random(&g);
 }

@@ -83,7 +83,7 @@ typedef struct clf__kit_cases {
 
 #define KIT_EXTENT(case_, letter_) ((case_)->extent[(letter_) - 'A'])
 
-void clf__kit_generate(const clf_component *component, bool simulator, clf__kit_cases *cases);
+void clf__kit_generate(const clf_component *component, const clf_device_info *device, clf__kit_cases *cases);
 void clf__kit_describe(const clf_component *component, const clf__kit_case *c, char *text, size_t size);
 void clf__kit_config_json(const clf_component *component, const clf__kit_case *c, char *text, size_t size);
 /* The traits that a part must claim for this case. */

@@ -102,7 +102,7 @@ clf_status clf_testkit_run(const clf_component *component, const clf_testkit_opt
     status = open_device(&s);
     if (status)
         return status;
-    clf__kit_generate(component, clf_device_get_info(s.device)->simulator, &cases);
+    clf__kit_generate(component, clf_device_get_info(s.device), &cases);
     if (cases.failed)
         status = CLF_OUT_OF_HOST_MEMORY;
     else if ((size_t)options->only > cases.count)
@@ -119,12 +119,12 @@ clf_status clf_testkit_run(const clf_component *component, const clf_testkit_opt
 }
 
 /* The plain case of the generator, with another type and order. */
-static clf_status plain_case(const clf_component *component, bool simulator, clf_dtype dtype, bool causal,
-                             clf__kit_case *c)
+static clf_status plain_case(const clf_component *component, const clf_device_info *device, clf_dtype dtype,
+                             bool causal, clf__kit_case *c)
 {
     clf__kit_cases cases = { .list = NULL };
     clf_status     status = CLF_OUT_OF_HOST_MEMORY;
-    clf__kit_generate(component, simulator, &cases);
+    clf__kit_generate(component, device, &cases);
     if (!cases.failed) {
         *c = cases.list[0];
         c->dtype = dtype;
@@ -160,7 +160,7 @@ clf_status clf_testkit_accuracy(clf_device *device, const clf_component *compone
         return CLF_INVALID_VALUE;
     if (!clf__kit_has_reference(component))
         return CLF_UNSUPPORTED;
-    status = plain_case(component, clf_device_get_info(device)->simulator, dtype, causal, &c);
+    status = plain_case(component, clf_device_get_info(device), dtype, causal, &c);
     if (!status)
         status = clf__kit_problem_make(device, component, &c, &p);
     if (!status)
