@@ -1,3 +1,18 @@
+/* Fused attention for GPUs, backward: the gradients of q, k and v, tiles in local memory, no atomics.
+ *
+ *     clf_fused_delta_portable         delta = sum(out * grad_out)           a work-item a row
+ *     clf_fused_backward_q_portable    rows are queries, keys pass by        s, dp -> ds;  dq += ds k
+ *     clf_fused_backward_kv_portable   rows are keys, queries pass by        s, dp -> p, ds;  dv += p^T grad_out,
+ *                                                                                             dk += ds^T q
+ *
+ * p = exp(s - lse), dp = grad_out v^T, ds = p (dp - delta). Scores are computed twice (seven products, not five),
+ * which is what it costs to have every sum owned by one group: the result does not depend on scheduling.
+ *
+ * Work split as in portable_forward.cl. A work-item holds HEIGHT x WIDTH numbers of s and of dp, and HEIGHT x SHARE
+ * sums of each gradient; p and ds go through the same local memory one after the other. No tops; 27 KiB for 64 x 64.
+ *
+ * NDRange: one dimension, 64 for each 64 rows (delta), ITEMS for each ROWS queries or keys, in each head.
+ */
 #include "fused/portable_tile.cl"
 
 #if defined(CLF_SCORE_MOD) && !defined(CLF_SCORE_SLOPE)
@@ -24,7 +39,7 @@ void clf_fused_delta_portable(__global const clf_storage *out, long4 out_at,
     out += out_at.x + b * out_at.y + h * out_at.z + row * out_at.w;
     grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z + row * grad_out_at.w;
     float sum = 0.0f;
-    for (int e = 0; e < CLF_E; e++)
+    for (int e = 0; e < shape.s6; e++)
         sum = clf_fma(clf_load(out, e), clf_load(grad_out, e), sum);
     delta[delta_at.x + b * delta_at.y + h * delta_at.z + row * delta_at.w] = sum;
 }
@@ -61,6 +76,7 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
     grad_q += grad_q_at.x + b * grad_q_at.y + h * grad_q_at.z;
     lse += lse_at.x + b * lse_at.y + h * lse_at.z;
     delta += delta_at.x + b * delta_at.y + h * delta_at.z;
+    const float scale = clf_query_scale(factor.x);
     __local float *mine = weights + ty * CLF_HEIGHT;
 
 #define LOG_SUM(i) log_sum_of(lse, lse_at.w, q_mine + i, shape.s2).x
@@ -79,14 +95,18 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
         rows s[CLF_WIDTH], ds[CLF_WIDTH];
 #define CLEAR(j) s[j] = ds[j] = (rows)(0.0f);
         EACH_COLUMN(CLEAR)
-        tile_product(q, q_at.w, q_first, shape.s2, clf_query_scale(factor.x), k, k_at.w, first, shape.s3, shape.s5,
+        tile_product(q, q_at.w, q_first, shape.s2, k, k_at.w, first, shape.s3, shape.s5,
                      item, tx, ty, operands, s);
-        tile_product(grad_out, grad_out_at.w, q_first, shape.s2, 1.0f, v, v_at.w, first, shape.s3, shape.s6,
+        EACH_COLUMN(SCALE)
+        tile_product(grad_out, grad_out_at.w, q_first, shape.s2, v, v_at.w, first, shape.s3, shape.s6,
                      item, tx, ty, operands, ds);
 
-        if (NEEDS_MASKING(q_first, first + CLF_COLUMNS, shape)) {
+        const int look = NEEDS_MASKING(q_first, first + CLF_COLUMNS, shape);
+        if (look) {
             EACH_COLUMN(PARK)
-            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (look)
             for (int n = item; n < CLF_ROWS * CLF_COLUMNS; n += ITEMS) {
                 const int row = n / CLF_COLUMNS, column = n % CLF_COLUMNS, i = min(q_first + row, shape.s2 - 1);
                 __local float *score = weights + column * PITCH(CLF_ROWS) + row;
@@ -96,7 +116,8 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
                 *score = clf_score(*score, b, h, i, first + column, shape,
                                    mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
             }
-            barrier(CLK_LOCAL_MEM_FENCE);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (look) {
             EACH_COLUMN(FETCH)
         }
 #define SOFTEN(j) s[j] = rows_exp2(s[j] - log_sum - log_rest);
@@ -117,7 +138,7 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
 #define DIFFERENTIATE(j) s[j] = s[j] == (rows)(0.0f) ? (rows)(0.0f) : s[j] * (ds[j] - mean) SLOPE(j);
         EACH_COLUMN(DIFFERENTIATE)
         EACH_COLUMN(PARK)
-        add_weighted(weights, k, k_at.w, first, min(CLF_COLUMNS, seen - first), shape.s3, CLF_D, D_SHARE,
+        add_weighted(weights, k, k_at.w, first, min(CLF_COLUMNS, seen - first), shape.s3, shape.s5, D_SHARE,
                      item, tx, ty, operands, &wild, acc);
     }
 #pragma unroll
@@ -161,6 +182,7 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
     grad_v += grad_v_at.x + b * grad_v_at.y + h * grad_v_at.z;
     lse += lse_at.x + b * lse_at.y + h * lse_at.z;
     delta += delta_at.x + b * delta_at.y + h * delta_at.z;
+    const float scale = clf_query_scale(factor.x);
     __local float *mine = weights + ty * CLF_HEIGHT;
 
     rows acc_k[D_SHARE], acc_v[E_SHARE];
@@ -176,14 +198,18 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
     for (int first = clf_first_query(k_first, shape.s2, shape.s4); first < shape.s2; first += CLF_COLUMNS) {
         rows s[CLF_WIDTH], ds[CLF_WIDTH];
         EACH_COLUMN(CLEAR)
-        tile_product(k, k_at.w, k_first, shape.s3, clf_query_scale(factor.x), q, q_at.w, first, shape.s2, shape.s5,
+        tile_product(k, k_at.w, k_first, shape.s3, q, q_at.w, first, shape.s2, shape.s5,
                      item, tx, ty, operands, s);
-        tile_product(v, v_at.w, k_first, shape.s3, 1.0f, grad_out, grad_out_at.w, first, shape.s2, shape.s6,
+        EACH_COLUMN(SCALE)
+        tile_product(v, v_at.w, k_first, shape.s3, grad_out, grad_out_at.w, first, shape.s2, shape.s6,
                      item, tx, ty, operands, ds);
 
-        if (NEEDS_MASKING(first, k_first + CLF_ROWS, shape)) {
+        const int look = NEEDS_MASKING(first, k_first + CLF_ROWS, shape);
+        if (look) {
             EACH_COLUMN(PARK)
-            barrier(CLK_LOCAL_MEM_FENCE);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (look)
             for (int n = item; n < CLF_ROWS * CLF_COLUMNS; n += ITEMS) {
                 const int row = n % CLF_ROWS, column = n / CLF_ROWS, i = min(first + column, shape.s2 - 1);
                 __local float *score = weights + column * PITCH(CLF_ROWS) + row;
@@ -193,7 +219,8 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
                 *score = clf_score(*score, b, h, i, k_first + row, shape,
                                    mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
             }
-            barrier(CLK_LOCAL_MEM_FENCE);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (look) {
             EACH_COLUMN(FETCH)
         }
 #define SOFTEN_KEYS(j) { \
@@ -217,11 +244,11 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
         }
         EACH_COLUMN(DIFFERENTIATE_KEYS)
         const int count = min(CLF_COLUMNS, shape.s2 - first);
-        add_weighted(weights, grad_out, grad_out_at.w, first, count, shape.s2, CLF_E, E_SHARE,
+        add_weighted(weights, grad_out, grad_out_at.w, first, count, shape.s2, shape.s6, E_SHARE,
                      item, tx, ty, operands, &wild, acc_v);
         barrier(CLK_LOCAL_MEM_FENCE);
         EACH_COLUMN(PARK)
-        add_weighted(weights, q, q_at.w, first, count, shape.s2, CLF_D, D_SHARE,
+        add_weighted(weights, q, q_at.w, first, count, shape.s2, shape.s5, D_SHARE,
                      item, tx, ty, operands, &wild, acc_k);
     }
 #pragma unroll
@@ -232,10 +259,7 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
     for (int c = 0; c < E_SHARE; c++)
         acc_v[c] *= factor.y;
 #endif
-    if (wants_k) {
-        STORE_SUMS(acc_k, D_SHARE, grad_k, grad_k_at.w, k_first, shape.s3, shape.s5)
-    }
-    if (wants_v) {
-        STORE_SUMS(acc_v, E_SHARE, grad_v, grad_v_at.w, k_first, shape.s3, shape.s6)
-    }
+    /* Everybody passes the barriers of both: gradients that nobody wants have no rows. */
+    STORE_SUMS(acc_k, D_SHARE, grad_k, grad_k_at.w, k_first, wants_k ? shape.s3 : 0, shape.s5)
+    STORE_SUMS(acc_v, E_SHARE, grad_v, grad_v_at.w, k_first, wants_v ? shape.s3 : 0, shape.s6)
 }

@@ -98,6 +98,7 @@ typedef CAT(float, CLF_VECTOR) wide;
 /* A work-item's scores in local memory, where loops may index them (registers may not be indexed), and back. */
 #define PARK(j) *(__local rows *)(mine + column_of(j, tx, CLF_VECTOR) * PITCH(CLF_ROWS)) = s[j];
 #define FETCH(j) s[j] = PARKED(j);
+#define SCALE(j) s[j] *= scale;
 #define PARKED(j) (*(__local const rows *)(mine + column_of(j, tx, CLF_VECTOR) * PITCH(CLF_ROWS)))
 #ifdef CLF_SCORE_MOD
 #define SLOPE(j) * *(__local const rows *)(slopes + (mine - weights) + column_of(j, tx, CLF_VECTOR) * PITCH(CLF_ROWS))
@@ -130,26 +131,21 @@ static float load_or_zero(__global const clf_storage *p, int i, int keep)
     return keep ? x : 0.0f;
 }
 
-/* to[d][r] = factor * p[first + r][d0 + d]: `count` rows turned into columns. Answers whether there is an
- * infinity or NaN among them. */
-static int load_turned(__global const clf_storage *p, int stride, int first, int count, int limit,
-                       int d0, int width, float factor, int item, __local float *to)
+/* to[d][r] = p[first + r][d0 + d]: `count` rows turned into columns. */
+CLF_INLINE void load_turned(__global const clf_storage *p, int stride, int first, int count, int limit,
+                        int d0, int width, int item, __local float *to)
 {
-    int wild = 0;
     for (int piece = item; piece < CLF_DEPTH * count / CLF_VECTOR; piece += ITEMS) {
         const int t = piece % CLF_DEPTH, r = piece / CLF_DEPTH * CLF_VECTOR;
         const int d = min(d0 + t, width - 1), row = first + r;
 #define ELEMENT(i) load_or_zero(p, min(row + i, limit - 1) * stride + d, row + i < limit)
-        const wide x = MAKE_WIDE(ELEMENT) * factor;
+        *(__local wide *)(to + t * PITCH(count) + r) = MAKE_WIDE(ELEMENT);
 #undef ELEMENT
-        wild |= is_wild(x);
-        *(__local wide *)(to + t * PITCH(count) + r) = x;
     }
-    return wild;
 }
 
-/* to[r][c] = p[first + r][c], rows of `padded`. */
-static int load_straight(__global const clf_storage *p, int stride, int first, int count, int limit,
+/* to[r][c] = p[first + r][c], rows of `padded`. Answers whether there is an infinity or NaN among them. */
+CLF_INLINE int load_straight(__global const clf_storage *p, int stride, int first, int count, int limit,
                          int width, int padded, int item, __local float *to)
 {
     int wild = 0;
@@ -194,7 +190,7 @@ static int load_straight(__global const clf_storage *p, int stride, int first, i
     }
 
 /* c += a b over `depth` steps. a points to the work-item's rows, b to its first column. */
-static void product(__local const float *a, int a_pitch, __local const float *b, int b_pitch, int depth,
+CLF_INLINE void product(__local const float *a, int a_pitch, __local const float *b, int b_pitch, int depth,
                     int width, int run, rows *c)
 {
     for (int t = 0; t < depth; t++) {
@@ -205,7 +201,7 @@ static void product(__local const float *a, int a_pitch, __local const float *b,
 }
 
 /* The same where b may hold infinities or NaN. */
-static void product_carefully(__local const float *a, int a_pitch, __local const float *b, int b_pitch, int depth,
+CLF_INLINE void product_carefully(__local const float *a, int a_pitch, __local const float *b, int b_pitch, int depth,
                               int width, int run, rows *c)
 {
     for (int t = 0; t < depth; t++) {
@@ -217,15 +213,15 @@ static void product_carefully(__local const float *a, int a_pitch, __local const
 
 /* The products of a tile: c = a b^T, both read from rows of `width` in memory. Callers pass the width as a run-time
  * number: some compilers unroll loops of known length whatever it costs. */
-static void tile_product(__global const clf_storage *a, int a_stride, int a_first, int a_limit, float factor,
+CLF_INLINE void tile_product(__global const clf_storage *a, int a_stride, int a_first, int a_limit,
                          __global const clf_storage *b, int b_stride, int b_first, int b_limit, int width,
                          int item, int tx, int ty, __local float *operands, rows *c)
 {
     __local float *columns = operands + CLF_DEPTH * PITCH(CLF_ROWS);
     for (int d = 0; d < width; d += CLF_DEPTH) {
         barrier(CLK_LOCAL_MEM_FENCE);
-        load_turned(a, a_stride, a_first, CLF_ROWS, a_limit, d, width, factor, item, operands);
-        load_turned(b, b_stride, b_first, CLF_COLUMNS, b_limit, d, width, 1.0f, item, columns);
+        load_turned(a, a_stride, a_first, CLF_ROWS, a_limit, d, width, item, operands);
+        load_turned(b, b_stride, b_first, CLF_COLUMNS, b_limit, d, width, item, columns);
         barrier(CLK_LOCAL_MEM_FENCE);
         product(operands + ty * CLF_HEIGHT, PITCH(CLF_ROWS), columns + tx * CLF_VECTOR, PITCH(CLF_COLUMNS),
                 min(CLF_DEPTH, width - d), CLF_WIDTH, CLF_VECTOR, c);
@@ -233,7 +229,7 @@ static void tile_product(__global const clf_storage *a, int a_stride, int a_firs
 }
 
 /* c += weights^T x rows first .. of p: what the passing tile adds to a gradient. */
-static void add_weighted(__local const float *weights, __global const clf_storage *p, int stride, int first, int count,
+CLF_INLINE void add_weighted(__local const float *weights, __global const clf_storage *p, int stride, int first, int count,
                          int limit, int width, int share, int item, int tx, int ty,
                          __local float *operands, __local int *wild, rows *c)
 {
@@ -254,7 +250,7 @@ static void add_weighted(__local const float *weights, __global const clf_storag
 
 /* Writes up to CLF_WIDTH columns of each work-item's sums, those from `first_column` on, to rows of a tensor: through
  * local memory, so that neighbouring work-items write neighbouring elements. */
-static void store_some(const rows *sums, int share, int run, int tx, int ty, int item, __local float *stage,
+CLF_INLINE void store_some(const rows *sums, int share, int run, int tx, int ty, int item, __local float *stage,
                        __global clf_storage *p, int stride, int first, int limit, int first_column, int width)
 {
     barrier(CLK_LOCAL_MEM_FENCE);
@@ -287,7 +283,7 @@ static void store_some(const rows *sums, int share, int run, int tx, int ty, int
     STORE_GROUP(7, sums, share, p, stride, first, limit, width)
 
 /* Zeroes the dropped ones of four neighbouring keys' weights, `step` apart. */
-static void drop4(__local float *p, int step, int k4, int q, int bh, uint8 random)
+CLF_INLINE void drop4(__local float *p, int step, int k4, int q, int bh, uint8 random)
 {
     const uint4 words = clf_dropout_words(k4, q, bh, random);
     p[0] = words.x >= random.s4 ? p[0] : 0.0f;

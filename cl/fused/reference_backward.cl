@@ -3,32 +3,10 @@
  *     p = exp(score - lse)     dp = grad_out v^T     ds = p (dp - delta)
  *     grad_q = scale ds k      grad_k = scale ds^T q      grad_v = p^T grad_out
  */
-#include "prelude/types.cl"
-#include "prelude/storage.cl"
-#include "prelude/math.cl"
-#include "prelude/philox.cl"
-#include "prelude/mask.cl"
-
-#ifndef CLF_D
-#define CLF_D 64
-#endif
-#ifndef CLF_E
-#define CLF_E CLF_D
-#endif
-#ifndef CLF_DROPOUT
-#define CLF_DROPOUT 0
-#endif
+#include "fused/reference_row.cl"
 #if defined(CLF_SCORE_MOD) && !defined(CLF_SCORE_SLOPE)
 #error the backward pass of CLF_SCORE_MOD needs its derivative, CLF_SCORE_SLOPE
 #endif
-
-static float dot_product(__global const clf_storage *x, __global const clf_storage *y, int width)
-{
-    float sum = 0.0f;
-    for (int n = 0; n < width; n++)
-        sum = clf_fma(clf_load(x, n), clf_load(y, n), sum);
-    return sum;
-}
 
 __kernel __attribute__((reqd_work_group_size(64, 1, 1)))
 void clf_fused_delta_reference(__global const clf_storage *out, long4 out_at,

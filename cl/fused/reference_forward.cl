@@ -3,31 +3,9 @@
  *
  *     pass 1: the row's largest score        pass 2: the sum of exponentials        pass 3: out
  */
-#include "prelude/types.cl"
-#include "prelude/storage.cl"
-#include "prelude/math.cl"
-#include "prelude/philox.cl"
-#include "prelude/mask.cl"
+#include "fused/reference_row.cl"
 
-#ifndef CLF_D
-#define CLF_D 64
-#endif
-#ifndef CLF_E
-#define CLF_E CLF_D
-#endif
-#ifndef CLF_DROPOUT
-#define CLF_DROPOUT 0
-#endif
-
-static float dot_product(__global const clf_storage *q, __global const clf_storage *k)
-{
-    float sum = 0.0f;
-    for (int d = 0; d < CLF_D; d++)
-        sum = clf_fma(clf_load(q, d), clf_load(k, d), sum);
-    return sum;
-}
-
-#define SCORE(key) clf_score(dot_product(q, k + (key) * k_at.w) * clf_query_scale(factor.x), b, h, row, key, shape, \
+#define SCORE(key) clf_score(dot_product(q, k + (key) * k_at.w, CLF_D) * clf_query_scale(factor.x), b, h, row, key, shape, \
                              mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS)
 
 __kernel __attribute__((reqd_work_group_size(64, 1, 1)))

@@ -1,4 +1,4 @@
-/* What the naive kernels share: one score, computed from memory. */
+/* What the naive kernels share: products of rows, computed from memory. */
 #include "prelude/types.cl"
 #include "prelude/storage.cl"
 #include "prelude/math.cl"
@@ -15,18 +15,10 @@
 #define CLF_DROPOUT 0
 #endif
 
-/* Element index of row i of head (b, h). */
-#define ROW(at, i) ((at).x + b * (at).y + h * (at).z + (i) * (at).w)
-
-static float dot(__global const clf_storage *x, long x_row, __global const clf_storage *y, long y_row, int width)
+static float dot_product(__global const clf_storage *x, __global const clf_storage *y, int width)
 {
     float sum = 0.0f;
-    for (int d = 0; d < width; d++)
-        sum = clf_fma(clf_load(x, x_row + d), clf_load(y, y_row + d), sum);
+    for (int n = 0; n < width; n++)
+        sum = clf_fma(clf_load(x, n), clf_load(y, n), sum);
     return sum;
 }
-
-/* The scaled product before masks, and the score of query i and key j, in powers of two. */
-#define PRODUCT(i, j) (dot(q, ROW(q_at, i), k, ROW(k_at, j), CLF_D) * clf_query_scale(factor.x))
-#define SCORE(i, j) \
-    clf_score(PRODUCT(i, j), b, h, i, j, shape, mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS)

@@ -37,14 +37,13 @@ static int mask_of(const clf_tensor *mask)
     return mask->dtype == CLF_BOOL8 || mask->dtype == CLF_U8 ? 1 : 2 + storage_of(mask->dtype);
 }
 
-void clf__fused_options(const clf__fused_problem *problem, const char *more, char *options, size_t size)
+void clf__fused_options(const clf__fused_problem *problem, int width, int value_width, const char *more, char *options,
+                        size_t size)
 {
-    const clf__fused_shape s = clf__fused_shape_of(problem);
-
     (void)snprintf(options, size,
                    "-DCLF_D=%d -DCLF_E=%d -DCLF_STORAGE=%d -DCLF_CAUSAL=%d -DCLF_MASK=%d -DCLF_KEY_PADDING=%d "
                    "-DCLF_DROPOUT=%d %s",
-                   (int)s.width, (int)s.value_width, storage_of(problem->q.dtype), problem->causal,
+                   width, value_width, storage_of(problem->q.dtype), problem->causal,
                    mask_of(&problem->mask), problem->padding.rank > 0, problem->dropout > 0, more);
 }
 

@@ -24,8 +24,9 @@ clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem);
 
 #define CLF__FUSED_OPTIONS 512
 
-/* -D options of the problem: widths, storage, causal, mask, padding, dropout; then `more`. */
-void clf__fused_options(const clf__fused_problem *problem, const char *more, char *options, size_t size);
+/* -D options of the problem: storage, causal, mask, padding, dropout; the widths to compile for; then `more`. */
+void clf__fused_options(const clf__fused_problem *problem, int width, int value_width, const char *more, char *options,
+                        size_t size);
 
 /* Where forward leaves and backward finds lse; where delta is. */
 clf_tensor clf__fused_lse(const clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);

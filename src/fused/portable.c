@@ -24,14 +24,15 @@ static const tile gpu_backward[] = {
     { 256, 32, 64, 4, 4, 4, 16, 8 },
     { 0 }
 };
-/* Devices whose local memory is plain memory (CPUs): reads cost most, so fewer work-items with more each. */
-static const tile cpu[] = {
+/* Software rasterisers: local memory is plain memory, reads cost most, so fewer work-items with more each. */
+static const tile software[] = {
     { 64, 64, 64, 8, 8, 8, 16, 32 },
     { 128, 64, 64, 8, 8, 8, 16, 16 },
     { 256, 32, 64, 4, 8, 8, 16, 8 },
     { 0 }
 };
-/* For short sequences and for devices with little local memory. */
+/* For short sequences, for devices with little local memory, and for native CPUs, which have a family of their own:
+ * larger tiles compile for a minute there. */
 static const tile small[] = {
     { 256, 32, 32, 4, 4, 4, 16, 8 },
     { 256, 16, 32, 4, 4, 4, 8, 8 },
@@ -58,6 +59,15 @@ static uint64_t local_bytes(const tile *t, int width)
     return (uint64_t)((turned > straight ? turned : straight) + weights + tops + 64) * sizeof(float);
 }
 
+static const tile *table_for(const clf_device *device, bool backward)
+{
+    const clf_device_info *info = clf_device_get_info(device);
+
+    if (clf_device_get_capabilities(device)->local_memory_is_local)
+        return backward ? gpu_backward : gpu_forward;
+    return (info->type & CL_DEVICE_TYPE_CPU) && !info->software ? small : software;
+}
+
 /* The first tile that the device can hold and that `count` rows fill at least by half. */
 static const tile *choose(const clf_device *device, const clf__fused_problem *problem, bool backward)
 {
@@ -65,7 +75,7 @@ static const tile *choose(const clf_device *device, const clf__fused_problem *pr
     const clf__fused_shape s = clf__fused_shape_of(problem);
     const int width = (int)(s.width > s.value_width ? s.width : s.value_width);
     const int64_t count = backward && s.keys > s.queries ? s.keys : s.queries;
-    const tile *tables[2] = { has->local_memory_is_local ? backward ? gpu_backward : gpu_forward : cpu, small };
+    const tile *tables[2] = { table_for(device, backward), small };
     const tile *last = NULL;
 
     for (int table = 0; table < 2; table++) {
@@ -100,6 +110,7 @@ static bool supports(const clf_device *device, const clf__fused_problem *problem
 
 static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
 {
+    const clf__fused_shape s = clf__fused_shape_of(problem);
     char options[2][CLF__FUSED_OPTIONS], more[256];
 
     for (int pass = 0; pass < 2; pass++) {
@@ -107,7 +118,9 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
         (void)snprintf(more, sizeof more,
                        "-DCLF_ROWS=%d -DCLF_COLUMNS=%d -DCLF_HEIGHT=%d -DCLF_WIDTH=%d -DCLF_VECTOR=%d -DCLF_DEPTH=%d "
                        "-DCLF_STEPS=%d", t->rows, t->columns, t->height, t->across, t->vector, t->depth, t->steps);
-        clf__fused_options(problem, more, options[pass], sizeof options[pass]);
+        /* Widths are run-time numbers in these kernels: problems of one padded width share a program. */
+        clf__fused_options(problem, padded(t, (int)s.width), padded(t, (int)s.value_width), more,
+                           options[pass], sizeof options[pass]);
         fused->rows[pass] = t->rows;
         fused->items[pass] = items_of(t);
     }

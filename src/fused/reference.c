@@ -16,7 +16,8 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
 
     for (int pass = 0; pass < 2; pass++)
         fused->rows[pass] = fused->items[pass] = ROWS;
-    clf__fused_options(problem, "", options, sizeof options);
+    clf__fused_options(problem, (int)problem->q.shape[3], (int)problem->v.shape[3], "", options,
+                       sizeof options);
     return clf__fused_kernels_rows(plan_, clf__fused_reference.name, both, fused);
 }
 

@@ -87,7 +87,8 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
     for (int pass = 0; pass < 2; pass++) {
         (void)snprintf(more, sizeof more, "-DCLF_LANES=16 -DCLF_ROWS=%d -DCLF_KEYS=%d", chosen[pass].rows,
                        chosen[pass].keys);
-        clf__fused_options(problem, more, options[pass], sizeof options[pass]);
+        clf__fused_options(problem, (int)problem->q.shape[3], (int)problem->v.shape[3], more, options[pass],
+                           sizeof options[pass]);
         fused->rows[pass] = chosen[pass].rows;
     }
     if (backward) {

@@ -281,11 +281,9 @@ static void add_layouts_and_values(generator *g)
     /* Long enough for the largest logit to move from tile to tile. */
     c = vary(g);
     c->values = KIT_PEAKY;
-    c->slow = true;
     set_length(g, c, g->small ? 17 : 257, g->small ? 17 : 257);
     c = vary(g);
     c->values = KIT_HUGE;
-    c->slow = true;
     c->causal = claims(g, CLF_TRAIT_CAUSAL);
     set_length(g, c, g->small ? 17 : 113, g->small ? 17 : 113);
 }
