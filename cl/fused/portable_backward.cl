@@ -91,7 +91,7 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
         wild = 0;
 
     const int seen = clf_keys_seen(min(q_first + CLF_ROWS, shape.s2) - 1, shape.s3, shape.s4);
-    for (int first = 0; first < seen; first += CLF_COLUMNS) {
+    for (int first = clf_first_key(q_first, shape) / CLF_COLUMNS * CLF_COLUMNS; first < seen; first += CLF_COLUMNS) {
         rows s[CLF_WIDTH], ds[CLF_WIDTH];
 #define CLEAR(j) s[j] = ds[j] = (rows)(0.0f);
         EACH_COLUMN(CLEAR)
@@ -101,7 +101,7 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
         tile_product(grad_out, grad_out_at.w, q_first, shape.s2, v, v_at.w, first, shape.s3, shape.s6,
                      item, tx, ty, operands, ds);
 
-        const int look = NEEDS_MASKING(q_first, first + CLF_COLUMNS, shape);
+        const int look = NEEDS_MASKING(q_first, CLF_ROWS, first, CLF_COLUMNS, shape);
         if (look) {
             EACH_COLUMN(PARK)
         }
@@ -195,7 +195,8 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
     if (item == 0)
         wild = 0;
 
-    for (int first = clf_first_query(k_first, shape.s2, shape.s4); first < shape.s2; first += CLF_COLUMNS) {
+    const int q_end = clf_queries_end(min(k_first + CLF_ROWS, shape.s3) - 1, shape);
+    for (int first = clf_first_query(k_first, shape.s2, shape.s4); first < q_end; first += CLF_COLUMNS) {
         rows s[CLF_WIDTH], ds[CLF_WIDTH];
         EACH_COLUMN(CLEAR)
         tile_product(k, k_at.w, k_first, shape.s3, q, q_at.w, first, shape.s2, shape.s5,
@@ -204,7 +205,7 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
         tile_product(v, v_at.w, k_first, shape.s3, grad_out, grad_out_at.w, first, shape.s2, shape.s6,
                      item, tx, ty, operands, ds);
 
-        const int look = NEEDS_MASKING(first, k_first + CLF_ROWS, shape);
+        const int look = NEEDS_MASKING(first, CLF_COLUMNS, k_first, CLF_ROWS, shape);
         if (look) {
             EACH_COLUMN(PARK)
         }

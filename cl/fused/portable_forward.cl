@@ -10,8 +10,8 @@
  *
  * Work split: a group of ITEMS work-items owns ROWS queries of one head and walks over all keys they see; a
  * work-item holds HEIGHT x WIDTH scores and HEIGHT x SHARE(E) sums (portable_tile.cl). A row's largest score is
- * agreed on through `tops`; its sum stays split over the work-items until the end. Keys beyond the causal edge are
- * never read, tiles that nothing crosses skip masking. Masked probabilities are exactly 0; from the first infinity
+ * agreed on through `tops`; its sum stays split over the work-items until the end. Keys beyond the edges of
+ * causal order and window are never read, tiles that nothing crosses skip masking. Masked probabilities are exactly 0; from the first infinity
  * or NaN among the values on, products skip the zeros (`wild`).
  *
  * Local memory, floats: operands DEPTH (ROWS + COLUMNS) or STEPS E, p COLUMNS x ROWS, tops TX x ROWS: 29 KiB for
@@ -23,7 +23,7 @@
  * places only 2.8, reads without branches 3.2.
  *
  * NDRange: one dimension, ITEMS for each tile of queries in each head, the last tiles (which see most) first.
- * shape = {B, H, Nq, Nk, causal shift, D, E}: widths are run-time numbers, CLF_D and CLF_E may be rounded up.
+ * shape = {B, H, Nq, Nk, causal shift, D, E, window}: widths are run-time numbers, CLF_D and CLF_E may be rounded up.
  */
 #include "fused/portable_tile.cl"
 
@@ -65,7 +65,7 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
         wild = 0;
 
     const int seen = clf_keys_seen(min(q_first + CLF_ROWS, shape.s2) - 1, shape.s3, shape.s4);
-    for (int first = 0; first < seen; first += CLF_COLUMNS) {
+    for (int first = clf_first_key(q_first, shape) / CLF_COLUMNS * CLF_COLUMNS; first < seen; first += CLF_COLUMNS) {
         rows s[CLF_WIDTH];
 #pragma unroll
         for (int j = 0; j < CLF_WIDTH; j++)
@@ -74,7 +74,7 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
                      item, tx, ty, operands, s);
         EACH_COLUMN(SCALE)
 
-        const int look = NEEDS_MASKING(q_first, first + CLF_COLUMNS, shape);
+        const int look = NEEDS_MASKING(q_first, CLF_ROWS, first, CLF_COLUMNS, shape);
         if (look) {
             EACH_COLUMN(PARK)
         }

@@ -88,11 +88,12 @@ typedef CAT(float, CLF_VECTOR) wide;
 #define MAKE_WIDE(f) (wide)(f(0), f(1), f(2), f(3))
 #endif
 
-/* Do the scores of a tile need a look each? Not when its first query sees all of its keys k .. */
+/* Do the scores of a tile need a look each? Not when its first query sees its last key, and its last query its first. */
 #if CLF_MASK || CLF_KEY_PADDING || defined(CLF_SCORE_MOD) || defined(CLF_MASK_MOD)
-#define NEEDS_MASKING(first_query, keys_end, shape) 1
+#define NEEDS_MASKING(q, queries, k, keys, shape) 1
 #else
-#define NEEDS_MASKING(first_query, keys_end, shape) ((keys_end) > clf_keys_seen(first_query, (shape).s3, (shape).s4))
+#define NEEDS_MASKING(q, queries, k, keys, shape) \
+    ((k) + (keys) > clf_keys_seen(q, (shape).s3, (shape).s4) || clf_first_key((q) + (queries) - 1, shape) > (k))
 #endif
 
 /* A work-item's scores in local memory, where loops may index them (registers may not be indexed), and back. */

@@ -82,7 +82,7 @@ void clf_fused_backward_q_reference(__global const clf_storage *q, long4 q_at,
     float total[CLF_D];
     for (int d = 0; d < CLF_D; d++)
         total[d] = 0.0f;
-    for (int key = 0; key < shape.s3; key++) {
+    for (int key = clf_first_key(row, shape); key < clf_keys_seen(row, shape.s3, shape.s4); key++) {
         float weight;
         const float ds = differentiate(q, k + key * k_at.w, v + key * v_at.w, grad_out, log_sum, mean, b, h, row, key,
                                        &weight, mask, mask_at, padding, padding_at, shape, factor,
@@ -124,7 +124,7 @@ void clf_fused_backward_kv_reference(__global const clf_storage *q, long4 q_at,
         total_k[d] = 0.0f;
     for (int e = 0; e < CLF_E; e++)
         total_v[e] = 0.0f;
-    for (int row = 0; row < shape.s2; row++) {
+    for (int row = clf_first_query(key, shape.s2, shape.s4); row < clf_queries_end(key, shape); row++) {
         float weight;
         const float ds = differentiate(q + row * q_at.w, k, v, grad_out + row * grad_out_at.w, lse[row * lse_at.w],
                                        delta[row * delta_at.w], b, h, row, key, &weight, mask, mask_at,

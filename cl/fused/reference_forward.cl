@@ -28,11 +28,12 @@ void clf_fused_forward_reference(__global const clf_storage *q, long4 q_at,
     v += v_at.x + b * v_at.y + h * v_at.z;
     out += out_at.x + b * out_at.y + h * out_at.z + row * out_at.w;
 
+    const int begin = clf_first_key(row, shape), end = clf_keys_seen(row, shape.s3, shape.s4);
     float top = -INFINITY, sum = 0.0f;
-    for (int key = 0; key < shape.s3; key++)
+    for (int key = begin; key < end; key++)
         top = fmax(top, SCORE(key));
     const float anchor = top == -INFINITY ? 0.0f : top;
-    for (int key = 0; key < shape.s3; key++)
+    for (int key = begin; key < end; key++)
         sum += clf_exp2(SCORE(key) - anchor);
 
     for (int e = 0; e < CLF_E; e++)
@@ -41,7 +42,7 @@ void clf_fused_forward_reference(__global const clf_storage *q, long4 q_at,
         float total[16];
         for (int e = 0; e < 16; e++)
             total[e] = 0.0f;
-        for (int key = 0; key < shape.s3; key++) {
+        for (int key = begin; key < end; key++) {
             const float p = clf_exp2(SCORE(key) - anchor);
             if (p == 0.0f)
                 continue;

@@ -63,15 +63,17 @@
 #define ALWAYS_MASKED 0
 #endif
 
-/* What the gradients need to know of the rows: the logarithm that turns scores into probabilities and
- * sum(out * grad_out). A row that saw nothing has an infinite logarithm: all its probabilities are 0. */
+/* What the gradients need to know of the rows: the logarithm that turns scores into probabilities, in two parts,
+ * and sum(out * grad_out). A row that saw nothing has an infinite logarithm: all its probabilities are 0. */
 static void fetch_rows(__global const float *lse, long lse_at, long lse_stride,
                        __global const float *delta, long delta_at, long delta_stride,
-                       int count, float *log_sum, float *mean)
+                       int count, float *log_sum, float *log_rest, float *mean)
 {
     for (int r = 0; r < CLF_ROWS; r++) {
         const float natural = r < count ? lse[lse_at + r * lse_stride] : -INFINITY;
-        log_sum[r] = natural == -INFINITY ? INFINITY : natural * CLF_LOG2E;
+        const float sum = clf_log_sum2(natural, &log_rest[r]);
+        log_sum[r] = natural == -INFINITY ? INFINITY : sum;
+        log_rest[r] = natural == -INFINITY ? 0.0f : log_rest[r];
         mean[r] = r < count ? delta[delta_at + r * delta_stride] : 0.0f;
     }
 }
@@ -79,11 +81,11 @@ static void fetch_rows(__global const float *lse, long lse_at, long lse_stride,
 /* Sixteen scores and gradients of dropped-out probabilities, in place, become the probabilities that
  * weighted the values and the gradients of the scores. Where the probability is 0 the other number may be
  * NaN, from a masked row of V: it is selected away. */
-static void differentiate(float *p, float *ds, float16 score, float log_sum, float mean,
+static void differentiate(float *p, float *ds, float16 score, float log_sum, float log_rest, float mean,
                           int16 kept, float keep_scale)
 {
     const float16 zero = (float16)(0.0f);
-    const float16 probability = clf_exp2(score - log_sum);
+    const float16 probability = clf_exp2(score - log_sum - log_rest);
     float16 weight = probability, gradient = vload16(0, ds);
     if (CLF_DROPOUT) {
         weight = kept ? weight * keep_scale : zero;
@@ -96,7 +98,7 @@ static void differentiate(float *p, float *ds, float16 score, float log_sum, flo
 
 /* The same for a tile of up to 8 rows. p holds scaled dot products, ds grad_out times V, on entry. */
 static void differentiate_tile(float *p, float *ds, int width, int masked, int rows,
-                               const float *log_sum, const float *mean, int b, int h, int q, int k,
+                               const float *log_sum, const float *log_rest, const float *mean, int b, int h, int q, int k,
                                int8 shape, float keep_scale, uint8 random,
                                __global const clf_mask *mask, long8 mask_at,
                                __global const uchar *padding, long4 padding_at CLF_EXTRA_PARAMETERS)
@@ -115,7 +117,7 @@ static void differentiate_tile(float *p, float *ds, int width, int masked, int r
                 if (masked)
                     score = clf_score(raw, b, h, q + r, key, shape, mask, mask_at,
                                       padding, padding_at CLF_EXTRA_ARGUMENTS);
-                differentiate(p + at, ds + at, score, log_sum[r], mean[r], kept[i], keep_scale);
+                differentiate(p + at, ds + at, score, log_sum[r], log_rest[r], mean[r], kept[i], keep_scale);
 #ifdef CLF_SCORE_MOD
                 const int16 last = (int16)(shape.s3 - 1), inside = key < last ? key : last;
                 const float16 gradient = vload16(0, ds + at);
@@ -191,7 +193,7 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
     float dq[CLF_ROWS * D_PADDED] __attribute__((aligned(64)));
     float p[CLF_ROWS * CLF_KEYS] __attribute__((aligned(64)));
     float ds[CLF_ROWS * CLF_KEYS] __attribute__((aligned(64)));
-    float log_sum[CLF_ROWS], mean[CLF_ROWS];
+    float log_sum[CLF_ROWS], log_rest[CLF_ROWS], mean[CLF_ROWS];
 
     const int split = get_group_id(0), splits = get_num_groups(0), h = get_group_id(1), b = get_group_id(2);
     const long q_base = q_at.x + b * q_at.y + h * q_at.z, k_base = k_at.x + b * k_at.y + h * k_at.z;
@@ -215,15 +217,16 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
         clear(dk, CLF_KEYS * D_PADDED);
         clear(dv, CLF_KEYS * E_PADDED);
 
-        for (int q_first = clf_first_query(k_first, shape.s2, shape.s4); q_first < shape.s2; q_first += CLF_ROWS) {
-            const int q_count = min(CLF_ROWS, shape.s2 - q_first);
+        const int q_end = clf_queries_end(k_first + k_count - 1, shape);
+        for (int q_first = clf_first_query(k_first, shape.s2, shape.s4); q_first < q_end; q_first += CLF_ROWS) {
+            const int q_count = min(CLF_ROWS, q_end - q_first);
             const int queries_finite = clf_pack(q, q_base + q_first * q_at.w, q_at.w, q_count, CLF_ROWS,
                                                 CLF_D, queries, D_PADDED);
             const int grads_finite = clf_pack(grad_out, grad_base + q_first * grad_out_at.w, grad_out_at.w,
                                               q_count, CLF_ROWS, CLF_E, grads, E_PADDED);
             scale_rows(queries, CLF_ROWS * D_PADDED, q_scale);
             fetch_rows(lse, lse_base + q_first * lse_at.w, lse_at.w,
-                       delta, delta_base + q_first * delta_at.w, delta_at.w, q_count, log_sum, mean);
+                       delta, delta_base + q_first * delta_at.w, delta_at.w, q_count, log_sum, log_rest, mean);
             __global float *partial = partial_q + (long)q_first * D_PADDED;
             for (int n = 0; n < q_count * D_PADDED; n += 16)
                 vstore16(vload16(0, partial + n), 0, dq + n);
@@ -240,8 +243,9 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
                                   CLF_E, 1, ds + r * CLF_KEYS + n, CLF_KEYS);
                 }
                 differentiate_tile(p + r * CLF_KEYS, ds + r * CLF_KEYS, width,
-                                   ALWAYS_MASKED || width > seen_by_one, tile_rows, log_sum + r, mean + r,
-                                   b, h, row, k_first, shape, keep_scale, random,
+                                   ALWAYS_MASKED || width > seen_by_one ||
+                                       clf_first_key(row + tile_rows - 1, shape) > k_first,
+                                   tile_rows, log_sum + r, log_rest + r, mean + r, b, h, row, k_first, shape, keep_scale, random,
                                    mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
                 multiply(keys_finite, ds + r * CLF_KEYS, CLF_KEYS, 1, keys, count, dq + r * D_PADDED, D_PADDED);
             }

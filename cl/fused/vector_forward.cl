@@ -16,7 +16,7 @@
  *
  * Softmax: a row is relative to a base that moves only when a score exceeds it by SLACK powers of two, so
  * that most tiles are spared both the horizontal maximum and the rescaling; the sum stays a vector until
- * the end. Tiles that no edge crosses skip masking, tiles beyond the causal edge are skipped. A masked
+ * the end. Tiles that no edge crosses skip masking, tiles beyond the edges of causal order and window are skipped. A masked
  * probability is exactly 0, which is all that a finite value needs; blocks of values with NaN or infinity
  * (noticed while packing) go through a product that skips the zeros.
  *
@@ -26,7 +26,7 @@
  *
  * NDRange: global (ceil(Nq / CLF_ROWS), H, B), local (1, 1, 1). Build with CLF_LANES=16. CLF_ROWS may be
  * any multiple of 8, fewer where there are too few groups for the cores; CLF_KEYS any multiple of 32.
- * shape = {B, H, Nq, Nk, causal shift}, factor = {scale, 1 / (1 - dropout)}. lse may be absent.
+ * shape = {B, H, Nq, Nk, causal shift, D, E, window}, factor = {scale, 1 / (1 - dropout)}. lse may be absent.
  */
 #include "prelude/types.cl"
 #include "prelude/storage.cl"
@@ -177,7 +177,7 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
           queries, acc, sum, base, limit);
 
     const int k_end = clf_keys_seen(q_first + q_count - 1, shape.s3, shape.s4);
-    for (int k_first = 0; k_first < k_end; k_first += CLF_KEYS) {
+    for (int k_first = clf_first_key(q_first, shape) / CLF_KEYS * CLF_KEYS; k_first < k_end; k_first += CLF_KEYS) {
         const int k_count = min(CLF_KEYS, k_end - k_first);
         clf_pack(k, k_base + k_first * k_at.w, k_at.w, k_count, CLF_KEYS, CLF_D, rows, D_PADDED);
         clf_transpose(rows, CLF_KEYS, D_PADDED, keys);
@@ -189,12 +189,12 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
             const int seen_by_one = clf_keys_seen(row, shape.s3, shape.s4) - k_first;
             const int seen = clf_keys_seen(row + tile_rows - 1, shape.s3, shape.s4) - k_first;
             const int count = min(k_count, seen), width = (count + 31) & ~31;
-            if (count <= 0)
+            if (count <= 0 || clf_first_key(row, shape) >= k_first + k_count)
                 continue;
             for (int n = 0; n < width; n += 32)
                 clf_product32(queries + r * D_PADDED, D_PADDED, 1, keys + n, CLF_KEYS, CLF_D, 1,
                               s + n, CLF_KEYS);
-            if (ALWAYS_MASKED || width > seen_by_one)
+            if (ALWAYS_MASKED || width > seen_by_one || clf_first_key(row + tile_rows - 1, shape) > k_first)
                 hide(s, width, tile_rows, b, h, row, k_first, shape, mask, mask_at,
                      padding, padding_at CLF_EXTRA_ARGUMENTS);
             soften(s, width, base + r, limit + r, sum + r * 16, acc + r * E_PADDED);

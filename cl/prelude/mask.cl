@@ -11,6 +11,9 @@
 #ifndef CLF_CAUSAL
 #define CLF_CAUSAL 0 /* 1: key k is visible to query q iff k <= q + shift */
 #endif
+#ifndef CLF_WINDOW
+#define CLF_WINDOW 0 /* 1, with CLF_CAUSAL: and iff k > q + shift - window */
+#endif
 #ifndef CLF_MASK
 #define CLF_MASK 0 /* 0 none, 1 boolean (nonzero = attend), 2 3 4 additive f32 f16 bf16 (-inf = masked) */
 #endif
@@ -47,8 +50,8 @@ static float clf_query_scale(float scale)
 #endif
 }
 
-/* Causal order: query q sees the keys [0, clf_keys_seen), key k is seen by the queries
- * [clf_first_query, queries). Whole tiles beyond are never touched. */
+/* Causal order and window: query q sees the keys [clf_first_key, clf_keys_seen), key k is seen by the queries
+ * [clf_first_query, clf_queries_end). Whole tiles beyond are never touched. */
 static int clf_keys_seen(int q, int keys, int shift)
 {
 #if CLF_CAUSAL
@@ -58,12 +61,30 @@ static int clf_keys_seen(int q, int keys, int shift)
 #endif
 }
 
+static int clf_first_key(int q, int8 shape)
+{
+#if CLF_WINDOW
+    return clamp(q + shape.s4 + 1 - shape.s7, 0, shape.s3);
+#else
+    return 0;
+#endif
+}
+
 static int clf_first_query(int k, int queries, int shift)
 {
 #if CLF_CAUSAL
     return clamp(k - shift, 0, queries);
 #else
     return 0;
+#endif
+}
+
+static int clf_queries_end(int k, int8 shape)
+{
+#if CLF_WINDOW
+    return clamp(k - shape.s4 + shape.s7, 0, shape.s2);
+#else
+    return shape.s2;
 #endif
 }
 
@@ -145,12 +166,15 @@ static clf_bool clf_unpadded(__global const uchar *padding, long4 padding_at, in
 
 /* From the scaled dot product to the final score, in powers of two, -INFINITY where query q does not see
  * the key. k may run beyond the last key, which hides the lane and reads nothing out of bounds.
- * shape = {B, H, Nq, Nk, causal shift}. */
+ * shape = {B, H, Nq, Nk, causal shift, D, E, window}. */
 static clf_real clf_score(clf_real score, int b, int h, int q, clf_int k, int8 shape,
                           __global const clf_mask *mask, long8 mask_at,
                           __global const uchar *padding, long4 padding_at CLF_EXTRA_PARAMETERS)
 {
     clf_bool seen = k < clf_keys_seen(q, shape.s3, shape.s4);
+#if CLF_WINDOW
+    seen = seen & (k >= clf_first_key(q, shape));
+#endif
     const clf_int last = (clf_int)(shape.s3 - 1);
     k = k < last ? k : last;
 #ifdef CLF_SCORE_MOD

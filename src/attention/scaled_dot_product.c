@@ -2,7 +2,6 @@
 #include "attention/scaled_dot_product.h"
 #include "core/status.h"
 #include "fused/fused.h"
-#include <math.h>
 
 static const char *const alignment_names[] = { "auto", "top_left", "bottom_right", NULL };
 
@@ -66,85 +65,53 @@ static clf__fused_problem problem_of(const scaled_dot_product_config *c, const c
     const int64_t queries = args->io[CLF_QKV_Q].shape[2], keys = args->io[CLF_QKV_K].shape[2];
     const bool top_left = c->causal_alignment == ALIGN_TOP_LEFT ||
                           (c->causal_alignment == ALIGN_AUTO && c->base.semantics == CLF_SEMANTICS_XFORMERS);
+    clf__fused_problem problem = clf__fused_problem_qkv(args, c->scale, c->base.dropout);
 
-    return (clf__fused_problem){
-        .q = args->io[CLF_QKV_Q],
-        .k = args->io[CLF_QKV_K],
-        .v = args->io[CLF_QKV_V],
-        .out = args->io[CLF_QKV_OUT],
-        .lse = args->io[CLF_QKV_LSE],
-        .mask = args->io[CLF_QKV_ATT_MASK],
-        .padding = args->io[CLF_QKV_KEY_PADDING_MASK],
-        .grad_out = args->grad[CLF_QKV_OUT],
-        .grad_q = args->grad[CLF_QKV_Q],
-        .grad_k = args->grad[CLF_QKV_K],
-        .grad_v = args->grad[CLF_QKV_V],
-        .causal = c->base.causal,
-        .shift = top_left ? 0 : keys - queries,
-        .scale = c->scale != 0 ? c->scale : (float)(1 / sqrt((double)args->io[CLF_QKV_Q].shape[3])),
-        .dropout = args->training ? c->base.dropout : 0,
-        .seed = args->seed,
-        .offset = args->offset,
-    };
+    problem.causal = c->base.causal;
+    problem.shift = top_left ? 0 : keys - queries;
+    return problem;
 }
 
 static clf_status scaled_dot_product_plan(clf_plan *plan)
 {
     const scaled_dot_product_config *c = clf_plan_config(plan);
     const clf_args *args = clf_plan_args(plan);
-    clf__fused *fused = clf_plan_state(plan, sizeof *fused);
-    clf_status status;
+    const clf_status status = check_semantics(plan, c, args);
 
-    if (!fused)
-        return CLF_OUT_OF_HOST_MEMORY;
-    if ((status = check_semantics(plan, c, args)))
+    if (status)
         return status;
     const clf__fused_problem problem = problem_of(c, args);
-    return clf__fused_plan(plan, &problem, fused);
+    return clf__fused_plan_part(plan, &problem);
 }
 
 static clf_status scaled_dot_product_forward(clf_run *run)
 {
-    clf_plan *plan = clf_run_plan(run);
-    const clf__fused *fused = clf_plan_state(plan, sizeof *fused);
-    const clf__fused_problem problem = problem_of(clf_plan_config(plan), clf_run_args(run));
+    const clf__fused_problem problem = problem_of(clf_plan_config(clf_run_plan(run)), clf_run_args(run));
 
-    return clf__fused_forward(run, fused, &problem);
+    return clf__fused_forward_part(run, &problem);
 }
 
 static clf_status scaled_dot_product_backward(clf_run *run)
 {
-    clf_plan *plan = clf_run_plan(run);
-    const clf__fused *fused = clf_plan_state(plan, sizeof *fused);
-    const clf__fused_problem problem = problem_of(clf_plan_config(plan), clf_run_args(run));
+    const clf__fused_problem problem = problem_of(clf_plan_config(clf_run_plan(run)), clf_run_args(run));
 
-    return clf__fused_backward(run, fused, &problem);
+    return clf__fused_backward_part(run, &problem);
 }
 
-static double bytes_of(const clf_tensor *tensor)
-{
-    return tensor->rank == 0 ? 0 : (double)clf_tensor_elements(tensor) * (double)clf_dtype_size(tensor->dtype);
-}
-
-/* 4 B H Nq Nk D where both widths are D; half of it when causal; backward is 2.5 times forward. */
+/* All pairs, by the field's convention half of them when causal. */
 static void scaled_dot_product_work(const void *config, const clf_args *args, int pass, clf_work *work)
 {
     const scaled_dot_product_config *c = config;
-    const int64_t *q = args->io[CLF_QKV_Q].shape, *v = args->io[CLF_QKV_V].shape;
-    const double scores = (double)q[0] * (double)q[1] * (double)q[2] * (double)v[2];
+    const double pairs = (double)args->io[CLF_QKV_Q].shape[2] * (double)args->io[CLF_QKV_K].shape[2];
 
-    work->flops = 2 * scores * (double)(q[3] + v[3]) * (c->base.causal ? 0.5 : 1) * (pass == CLF_BACKWARD ? 2.5 : 1);
-    work->bytes = 0;
-    for (int i = 0; i <= CLF_QKV_LSE; i++)
-        work->bytes += bytes_of(&args->io[i]) + (pass == CLF_BACKWARD ? bytes_of(&args->grad[i]) : 0);
+    clf__fused_work(args, c->base.causal ? pairs / 2 : pairs, pass, work);
 }
 
 CLF_REGISTER_ATTENTION(scaled_dot_product) = {
     .summary = "exact softmax attention",
     .paper = "Vaswani et al. 2017, arXiv:1706.03762",
     .config = CLF_SCHEMA(scaled_dot_product_config, scaled_dot_product_fields),
-    .programs = { "fused/vector_forward.cl", "fused/vector_backward.cl", "fused/portable_forward.cl",
-                  "fused/portable_backward.cl", "fused/reference_forward.cl", "fused/reference_backward.cl" },
+    .programs = CLF__FUSED_PROGRAMS,
     .families = clf__fused_families,
     .io = clf_attention_io_qkv,
     .traits = CLF_TRAIT_CAUSAL | CLF_TRAIT_ATTENTION_MASK | CLF_TRAIT_KEY_PADDING_MASK | CLF_TRAIT_CROSS |

@@ -42,9 +42,11 @@ void clf__fused_options(const clf__fused_problem *problem, int width, int value_
 {
     (void)snprintf(options, size,
                    "-DCLF_D=%d -DCLF_E=%d -DCLF_STORAGE=%d -DCLF_CAUSAL=%d -DCLF_MASK=%d -DCLF_KEY_PADDING=%d "
-                   "-DCLF_DROPOUT=%d %s",
+                   "-DCLF_DROPOUT=%d -DCLF_WINDOW=%d %s%s %s",
                    width, value_width, storage_of(problem->q.dtype), problem->causal,
-                   mask_of(&problem->mask), problem->padding.rank > 0, problem->dropout > 0, more);
+                   mask_of(&problem->mask), problem->padding.rank > 0, problem->dropout > 0,
+                   problem->causal && problem->window > 0, problem->mask_mod ? "-DCLF_MASK_MOD(b,h,q,k)=" : "",
+                   problem->mask_mod ? problem->mask_mod : "", more);
 }
 
 void clf__fused_bind(clf_binder *binder, const clf_tensor *tensor)
@@ -98,7 +100,8 @@ void clf__fused_bind_shape(clf_binder *binder, const clf__fused_problem *problem
 {
     const clf__fused_shape s = clf__fused_shape_of(problem);
     const cl_int8 shape = { { (cl_int)s.batch, (cl_int)s.heads, (cl_int)s.queries, (cl_int)s.keys,
-                              (cl_int)problem->shift, (cl_int)s.width, (cl_int)s.value_width } };
+                              (cl_int)problem->shift, (cl_int)s.width, (cl_int)s.value_width,
+                              (cl_int)problem->window } };
 
     clf_bind_value(binder, &shape, sizeof shape);
 }

@@ -59,8 +59,9 @@ static bool is_possible(const clf__fused_problem *p, char *why, size_t size)
                        (long long)s.heads);
         return false;
     }
-    if (p->causal && (p->shift > INT_MAX / 2 || p->shift < -INT_MAX / 2)) {
-        (void)snprintf(why, size, "the causal shift is %lld", (long long)p->shift);
+    if (p->causal && (p->shift > INT_MAX / 4 || p->shift < -INT_MAX / 4 || p->window < 0 || p->window > INT_MAX / 2)) {
+        (void)snprintf(why, size, "the causal shift is %lld, the window %lld", (long long)p->shift,
+                       (long long)p->window);
         return false;
     }
     return true;

@@ -20,6 +20,8 @@ typedef struct clf__fused_problem {
     clf_tensor padding;   /* [B, Nk], nonzero = keep */
     bool       causal;    /* query i sees the keys up to i + shift */
     int64_t    shift;     /* 0 = aligned at the top left, Nk - Nq = at the bottom right */
+    int64_t    window;    /* with causal: query i sees the last `window` of those only; 0 = all */
+    const char *mask_mod; /* an expression over (b, h, q, k) that must hold too, without spaces; NULL = none */
     float      scale;
     float      dropout;   /* 0 when not training */
     uint64_t   seed, offset;
@@ -47,7 +49,24 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
 clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
 clf_status clf__fused_backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
 
-/* The names of all families, NULL-terminated: for descriptors. */
+/* ---- for parts over the table clf_attention_io_qkv ------------------------------------------------- */
+
+/* Their problem before they add an order of their own. `scale` 0 = 1 / sqrt(width). */
+clf__fused_problem clf__fused_problem_qkv(const clf_args *args, float scale, float dropout);
+
+/* plan, forward and backward of a part whose plan keeps nothing but a clf__fused. */
+clf_status clf__fused_plan_part(clf_plan *plan, const clf__fused_problem *problem);
+clf_status clf__fused_forward_part(clf_run *run, const clf__fused_problem *problem);
+clf_status clf__fused_backward_part(clf_run *run, const clf__fused_problem *problem);
+
+/* Work of a pass in which each head has `pairs` of a query and a key: 2 pairs (D + E) operations forward, 2.5 times
+ * as many backward. */
+void clf__fused_work(const clf_args *args, double pairs, int pass, clf_work *work);
+
+/* For descriptors: the names of all families, NULL-terminated, and the kernel sources. */
 extern const char *const clf__fused_families[];
+#define CLF__FUSED_PROGRAMS                                                                                         \
+    { "fused/vector_forward.cl", "fused/vector_backward.cl", "fused/portable_forward.cl",                           \
+      "fused/portable_backward.cl", "fused/reference_forward.cl", "fused/reference_backward.cl" }
 
 #endif

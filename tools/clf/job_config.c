@@ -161,7 +161,8 @@ static bool belongs(const clf__job *job, const char *name)
         return in_parameters(d->parameters, name + 6);
     }
     if (starts_with(name, "buf.")) {
-        return in_parameters(d->buffers, name + 4);
+        /* What another implementation kept, a pattern say, a part without buffers works out itself. */
+        return !d->buffers || in_parameters(d->buffers, name + 4);
     }
     if (starts_with(name, "rng.")) {
         return in_parameters(d->buffers, name);

@@ -97,7 +97,8 @@ static const struct argp argp = {
            "buf.<name>. A rank 3 tensor where the part has axes BH.. is (B*H, N, D), with the heads of the "
            "config's num_heads or of the metadata entry shapes, {\"H\": ...}. With grad_<output> in the input, the "
            "backward pass runs too, and the output file holds grad.<input> and grad.param.<name>. A name that "
-           "belongs to nothing is an error; outputs, grad.* and aux.* (results to compare with) are left alone.",
+           "belongs to nothing is an error; outputs, grad.* and aux.* (results to compare with) are left alone, and so "
+           "are another implementation's buf.* where the part has no buffers.",
 };
 
 static int report(const clf__job *job)
