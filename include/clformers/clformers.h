@@ -12,6 +12,7 @@
 #include <clformers/device.h>
 #include <clformers/instance.h>
 #include <clformers/log.h>
+#include <clformers/pattern.h>
 #include <clformers/plan.h>
 #include <clformers/registry.h>
 #include <clformers/safetensors.h>

@@ -97,6 +97,11 @@ double clf__stream_normal(const clf__stream *stream, uint64_t i)
     return radius * (i % 2 ? sine : cosine);
 }
 
+double clf__stream_exponential(const clf__stream *stream, uint64_t i)
+{
+    return -logarithm(clf__stream_uniform(stream, i));
+}
+
 uint32_t clf__dropout_threshold(float p)
 {
     const double threshold = floor((double)p * 0x1p32 + 0.5);

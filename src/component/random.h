@@ -24,6 +24,8 @@ double clf__stream_uniform(const clf__stream *stream, uint64_t i);
  * r = sqrt(-2 log u0), then the same from u2, u3. Logarithm and sine are computed here from sums and
  * products, because those of C libraries differ in the last bit. */
 double clf__stream_normal(const clf__stream *stream, uint64_t i);
+/* -log of the uniform, by the same logarithm. */
+double clf__stream_exponential(const clf__stream *stream, uint64_t i);
 
 /* The threshold that a word must reach for a weight to be kept: round(p 2^32), at most 2^32 - 1.
  * p = 1 drops everything whatever the word: ask for it first. */
