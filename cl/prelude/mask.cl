@@ -7,6 +7,7 @@
 #include "prelude/types.cl"
 #include "prelude/storage.cl"
 #include "prelude/math.cl"
+#include "prelude/pattern.cl"
 
 #ifndef CLF_CAUSAL
 #define CLF_CAUSAL 0 /* 1: key k is visible to query q iff k <= q + shift */

@@ -1,0 +1,200 @@
+/* Block lists: how large they can get, and building them. */
+#include "pattern/block_list.h"
+#include "core/status.h"
+#include <stdio.h>
+
+/* ---- measuring --------------------------------------------------------------------------------------- */
+
+static int64_t tiles_of(int64_t extent, int64_t tile)
+{
+    return (extent + tile - 1) / tile;
+}
+
+static clf_status check(const clf__block_problem *p)
+{
+    const int64_t extents[] = { p->batch, p->heads, p->queries, p->keys };
+
+    for (int i = 0; i < 4; i++)
+        if (extents[i] < 0 || extents[i] > CLF__PATTERN_LARGEST)
+            return clf__fail(CLF_OUT_OF_RANGE, "block lists of %lld batches, %lld heads, %lld queries, %lld keys",
+                             (long long)p->batch, (long long)p->heads, (long long)p->queries, (long long)p->keys);
+    if (p->rows < 1 || p->columns < 1 || p->rows > 1 << 16 || p->columns > 1 << 16)
+        return clf__fail(CLF_OUT_OF_RANGE, "tiles of %d queries x %d keys", p->rows, p->columns);
+    if (p->shift < -CLF__PATTERN_LARGEST || p->shift > CLF__PATTERN_LARGEST)
+        return clf__fail(CLF_OUT_OF_RANGE, "shift = %lld", (long long)p->shift);
+    if (!p->pattern)
+        return CLF_SUCCESS;
+    const clf_pattern_info info = clf_pattern_get_info(p->pattern);
+    if (info.queries != p->queries || info.keys != p->keys || (info.heads > 1 && info.heads != p->heads) ||
+        (info.batch > 1 && info.batch != p->batch))
+        return clf__fail(CLF_INVALID_SHAPE, "a pattern for %lld batches, %lld heads, %lld queries, %lld keys does not fit "
+                         "%lld, %lld, %lld, %lld", (long long)info.batch, (long long)info.heads, (long long)info.queries,
+                         (long long)info.keys, (long long)p->batch, (long long)p->heads, (long long)p->queries,
+                         (long long)p->keys);
+    return CLF_SUCCESS;
+}
+
+static clf__pattern_hull hull_of(const clf__block_problem *p)
+{
+    clf__pattern_hull hull = { -CLF__PATTERN_NO_LIMIT, CLF__PATTERN_NO_LIMIT, 0 };
+
+    if (p->pattern)
+        hull = clf__pattern_hull_of(p->pattern);
+    if (p->causal && p->shift < hull.high)
+        hull.high = (int32_t)p->shift;
+    return hull;
+}
+
+/* Tiles of `along` positions that a tile of `across` positions can meet. */
+static int64_t capacity_of(const clf__block_problem *p, clf__pattern_hull hull)
+{
+    const int64_t along = p->by_keys ? p->rows : p->columns, across = p->by_keys ? p->columns : p->rows;
+    const int64_t all = tiles_of(p->by_keys ? p->queries : p->keys, along);
+    const int64_t reach = across - 1 + (int64_t)hull.high - hull.low + 1; /* positions */
+    int64_t ahead = 0, band = reach > 0 ? (reach - 1) / along + 2 : 0;
+
+    if (hull.below > 0)
+        ahead = p->by_keys ? all : tiles_of(hull.below < p->keys ? hull.below : p->keys, along);
+    const int64_t most = ahead + band < all ? ahead + band : all;
+    return most > 0 ? most : 1;
+}
+
+/* Does anything differ from batch to batch, from head to head? */
+static void share(const clf__block_problem *p, clf__block_lists *lists)
+{
+    const clf_tensor *mask = &p->mask;
+    const bool tiled = mask->rank == 3 && mask->shape[0] > 1;
+    bool batch = p->padding.rank > 0 && p->padding.strides[0] != 0, heads = tiled;
+
+    if (mask->rank == 4) {
+        batch = batch || mask->strides[0] != 0;
+        heads = mask->strides[1] != 0;
+    }
+    if (p->pattern) {
+        batch = batch || clf_pattern_get_info(p->pattern).batch > 1;
+        heads = heads || clf_pattern_get_info(p->pattern).heads > 1;
+    }
+    lists->batch = batch || tiled ? p->batch : 1;
+    lists->heads = heads ? p->heads : 1;
+}
+
+clf_status clf__block_lists_measure(const clf__block_problem *problem, clf__block_lists *lists)
+{
+    const clf_status status = check(problem);
+
+    *lists = (clf__block_lists){ 0 };
+    if (status)
+        return status;
+    lists->hull = hull_of(problem);
+    share(problem, lists);
+    lists->tiles = problem->by_keys ? tiles_of(problem->keys, problem->columns) : tiles_of(problem->queries, problem->rows);
+    lists->capacity = capacity_of(problem, lists->hull);
+    /* Each factor is below 2^30: step by step nothing overflows. */
+    const int64_t items = lists->batch * lists->heads;
+    const int64_t count = items > INT32_MAX ? INT64_MAX : items * lists->tiles;
+    if (count > INT32_MAX || count * lists->capacity > (int64_t)UINT32_MAX - 4096)
+        return clf__fail(CLF_UNSUPPORTED, "block lists for %lld x %lld heads of %lld tiles with %lld entries each make too "
+                         "large a grid", (long long)lists->batch, (long long)lists->heads, (long long)lists->tiles,
+                         (long long)lists->capacity);
+    lists->bytes = (uint64_t)count * (uint64_t)(1 + lists->capacity) * sizeof(cl_int);
+    return CLF_SUCCESS;
+}
+
+/* ---- kernels ------------------------------------------------------------------------------------------ */
+
+/* CLF_MASK of cl/prelude/mask.cl. */
+static int mask_kind(const clf_tensor *mask)
+{
+    if (mask->rank == 0)
+        return 0;
+    return mask->dtype == CLF_F32 ? 2 : mask->dtype == CLF_F16 ? 3 : mask->dtype == CLF_BF16 ? 4 : 1;
+}
+
+clf_status clf__block_lists_plan(clf_plan *plan, const clf__block_problem *problem, clf__block_lists *lists)
+{
+    const bool vectors = clf_device_get_capabilities(clf_plan_device(plan))->style == CLF_STYLE_VECTORS;
+    clf_status status = clf__block_lists_measure(problem, lists);
+    char options[160];
+
+    if (status)
+        return status;
+    (void)snprintf(options, sizeof options, "-DCLF_LANES=%d -DCLF_CAUSAL=%d -DCLF_MASK=%d -DCLF_KEY_PADDING=%d "
+                   "-DCLF_PATTERN=%d", vectors ? 16 : 1, problem->causal, mask_kind(&problem->mask),
+                   problem->padding.rank > 0, problem->pattern ? problem->pattern->kind->number : 0);
+    status = clf_plan_kernel(plan, "pattern/block_list.cl", options, "clf_block_classify", &lists->classify);
+    if (status == CLF_SUCCESS)
+        status = clf_plan_kernel(plan, "pattern/block_list.cl", options, "clf_block_compact", &lists->compact);
+    return status;
+}
+
+/* ---- building ------------------------------------------------------------------------------------------ */
+
+static void bind_mask(clf_binder *binder, const clf_tensor *mask)
+{
+    cl_long8 at = { { 0 } };
+
+    if (mask->rank > 0) {
+        at.s[0] = (cl_long)(mask->offset / clf_dtype_size(mask->dtype));
+        at.s[1] = mask->strides[0];
+        at.s[2] = mask->rank == 4 ? mask->strides[1] : 0;
+        at.s[3] = mask->strides[mask->rank - 2];
+        at.s[4] = mask->strides[mask->rank - 1];
+        at.s[5] = mask->rank == 3 ? mask->shape[0] : 0;
+    }
+    clf_bind_mem(binder, mask->rank > 0 ? mask->mem : NULL);
+    clf_bind_value(binder, &at, sizeof at);
+}
+
+static void bind_padding(clf_binder *binder, const clf_tensor *padding)
+{
+    cl_long4 at = { { 0 } };
+
+    if (padding->rank > 0)
+        at = (cl_long4){ { (cl_long)padding->offset, padding->strides[0], padding->strides[1], 0 } };
+    clf_bind_mem(binder, padding->rank > 0 ? padding->mem : NULL);
+    clf_bind_value(binder, &at, sizeof at);
+}
+
+static void bind_numbers(clf_binder *binder, const clf__block_lists *lists, const clf__block_problem *p)
+{
+    const cl_int8 shape = { { (cl_int)p->batch, (cl_int)p->heads, (cl_int)p->queries, (cl_int)p->keys,
+                              (cl_int)p->shift } };
+    const cl_int4 tiles = { { p->rows, p->columns, p->by_keys } };
+    const cl_int4 hull = { { lists->hull.low, lists->hull.high, lists->hull.below } };
+
+    clf_bind_value(binder, &shape, sizeof shape);
+    clf_bind_value(binder, &tiles, sizeof tiles);
+    clf_bind_value(binder, &hull, sizeof hull);
+}
+
+void clf__block_lists_bind(clf_binder *binder, const clf__block_lists *lists, cl_mem mem, uint64_t offset)
+{
+    const cl_long8 at = { { (cl_long)(offset / sizeof(cl_int)), lists->tiles, lists->heads, lists->batch,
+                            lists->capacity } };
+
+    clf_bind_mem(binder, mem);
+    clf_bind_value(binder, &at, sizeof at);
+}
+
+clf_status clf__block_lists_build(clf_run *run, const clf__block_lists *lists, const clf__block_problem *problem,
+                                  cl_mem mem, uint64_t offset)
+{
+    const size_t count = (size_t)(lists->batch * lists->heads * lists->tiles), slots = count * (size_t)lists->capacity;
+    clf_binder binder = clf_bind(lists->classify);
+    clf_status status;
+
+    bind_mask(&binder, &problem->mask);
+    bind_padding(&binder, &problem->padding);
+    bind_numbers(&binder, lists, problem);
+    clf__block_lists_bind(&binder, lists, mem, offset);
+    if (problem->pattern) {
+        const cl_long at = (cl_long)(problem->words.offset / sizeof(cl_int));
+        clf_bind_mem(&binder, problem->words.mem);
+        clf_bind_value(&binder, &at, sizeof at);
+    }
+    if ((status = clf_launch(run, &binder, 1, &slots, NULL)))
+        return status;
+    binder = clf_bind(lists->compact);
+    clf__block_lists_bind(&binder, lists, mem, offset);
+    return clf_launch(run, &binder, 1, &count, NULL);
+}

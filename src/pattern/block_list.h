@@ -1,0 +1,51 @@
+/* Block lists on the device: which tiles of the scores a fused kernel has to look at, and in which of those it has
+ * to look at every pair. cl/prelude/blocks.cl tells how they are kept.
+ *
+ * A part or kernel family calls clf__block_lists_plan from its `plan`; in a run clf__block_lists_build enqueues the
+ * two kernels, and clf__block_lists_bind hands the lists on. Nothing is read back: their room is what the pattern
+ * can need at most, linear in the sequence for patterns of bounded width. */
+#ifndef CLF_PATTERN_BLOCK_LIST_H
+#define CLF_PATTERN_BLOCK_LIST_H
+
+#include "pattern/pattern.h"
+#include <clformers/author.h>
+
+/* What hides pairs, and the tiles. In `plan` tensors are descriptions only. */
+typedef struct clf__block_problem {
+    int64_t            batch, heads, queries, keys;
+    int                rows, columns; /* queries and keys of a tile */
+    bool               by_keys;       /* lists of query tiles for each key tile: for gradients of keys and values */
+    bool               causal;        /* key <= query + shift */
+    int64_t            shift;
+    clf_tensor         mask;          /* [B, H, Nq, Nk], stride 0 where it repeats; or [M, Nq, Nk], item b*H + h takes
+                                       * (b*H + h) mod M; rank 0 = none */
+    clf_tensor         padding;       /* [B, Nk], nonzero = keep */
+    const clf_pattern *pattern;       /* NULL = none */
+    clf_tensor         words;         /* of the pattern, by clf__pattern_upload; needed to build */
+} clf__block_problem;
+
+/* A plain value without a destructor: the kernels belong to the plan. */
+typedef struct clf__block_lists {
+    cl_kernel         classify, compact;
+    clf__pattern_hull hull;
+    int64_t           batch, heads;    /* 1 = shared */
+    int64_t           tiles, capacity; /* lists of a head, entries of a list */
+    uint64_t          bytes;
+} clf__block_lists;
+
+/* Extents and bytes of the lists, without kernels.
+ * Errors: CLF_INVALID_SHAPE for a pattern that does not fit the problem; CLF_OUT_OF_RANGE, CLF_UNSUPPORTED beyond
+ * what kernels count in. */
+clf_status clf__block_lists_measure(const clf__block_problem *problem, clf__block_lists *lists);
+
+/* The same, and the kernels. The caller reserves `bytes` where it likes, in the workspace or among what is saved. */
+clf_status clf__block_lists_plan(clf_plan *plan, const clf__block_problem *problem, clf__block_lists *lists);
+
+/* Enqueues the building into `mem` from byte `offset` (a multiple of 4) on. */
+clf_status clf__block_lists_build(clf_run *run, const clf__block_lists *lists, const clf__block_problem *problem,
+                                  cl_mem mem, uint64_t offset);
+
+/* Binds lists and lists_at. */
+void clf__block_lists_bind(clf_binder *binder, const clf__block_lists *lists, cl_mem mem, uint64_t offset);
+
+#endif
