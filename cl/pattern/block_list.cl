@@ -11,14 +11,25 @@
  *
  * Slots belong to the tiles that can hold anything by the hull {low, high, below} of the pattern, which the host knows:
  * keys q + low .. q + high and those below `below`. A window over a long sequence has as many slots for each tile as
- * the window is wide, however long the sequence. No local memory, no barrier; the order is fixed.
+ * the window is wide, however long the sequence. With CLF_BASE 1 they belong to the entries of base lists instead
+ * (the same tiles), made on the host from a pattern that is known in advance: then only those are looked at. No local
+ * memory, no barrier; the order is fixed.
  *
- * One dimension: classify lists * capacity, compact lists. Any CLF_LANES; rows and columns may be any numbers.
+ * One dimension: classify lists * capacity, compact lists, rounded up. Any CLF_LANES, any numbers of rows and columns.
  * shape = {B, H, Nq, Nk, causal shift}, tiles = {queries, keys of a tile, 1 = lists of query tiles}.
  */
 #include "prelude/types.cl"
 #include "prelude/mask.cl"
 #include "prelude/blocks.cl"
+
+#ifndef CLF_BASE
+#define CLF_BASE 0
+#endif
+#if CLF_BASE
+#define BASE_PARAMETERS , __global const int *base, long8 base_at
+#else
+#define BASE_PARAMETERS
+#endif
 
 #if CLF_LANES == 16
 #define ANY_LANE(x) any(x)
@@ -52,7 +63,7 @@ static int query_tile(int tile, int slot, int8 shape, int4 tiles, int4 hull)
 __kernel void clf_block_classify(__global const clf_mask *mask, long8 mask_at,
                                  __global const uchar *padding, long4 padding_at,
                                  int8 shape, int4 tiles, int4 hull,
-                                 __global int *lists, long8 lists_at CLF_EXTRA_PARAMETERS)
+                                 __global int *lists, long8 lists_at BASE_PARAMETERS CLF_EXTRA_PARAMETERS)
 {
     const long slots = lists_at.s1 * lists_at.s2 * lists_at.s3 * lists_at.s4, slot = get_global_id(0);
     if (slot >= slots)
@@ -60,7 +71,12 @@ __kernel void clf_block_classify(__global const clf_mask *mask, long8 mask_at,
     const long list = slot / lists_at.s4;
     const int tile = (int)(list % lists_at.s1), item = (int)(list / lists_at.s1);
     const int b = item / (int)lists_at.s2, h = item % (int)lists_at.s2, place = (int)(slot % lists_at.s4);
-    const int other = tiles.s2 ? query_tile(tile, place, shape, tiles, hull) : key_tile(tile, place, shape, tiles, hull);
+#if CLF_BASE
+    const int other = clf_block_tile(base[clf_block_entries_at(base_at, clf_block_list(base_at, b, h, tile)) + place]);
+#else
+    const int other = tiles.s2 ? query_tile(tile, place, shape, tiles, hull)
+                               : key_tile(tile, place, shape, tiles, hull);
+#endif
 
     int some = 0, every = 0;
     if (other >= 0) {

@@ -10,6 +10,12 @@ static int64_t tiles_of(int64_t extent, int64_t tile)
     return (extent + tile - 1) / tile;
 }
 
+/* Tiles that have a list. */
+static int64_t list_tiles(const clf__block_problem *p)
+{
+    return p->by_keys ? tiles_of(p->keys, p->columns) : tiles_of(p->queries, p->rows);
+}
+
 static clf_status check(const clf__block_problem *p)
 {
     const int64_t extents[] = { p->batch, p->heads, p->queries, p->keys };
@@ -20,6 +26,17 @@ static clf_status check(const clf__block_problem *p)
                              (long long)p->batch, (long long)p->heads, (long long)p->queries, (long long)p->keys);
     if (p->rows < 1 || p->columns < 1 || p->rows > 1 << 16 || p->columns > 1 << 16)
         return clf__fail(CLF_OUT_OF_RANGE, "tiles of %d queries x %d keys", p->rows, p->columns);
+    if (p->base && (p->base->rows != p->rows || p->base->columns != p->columns || p->base->by_keys != p->by_keys ||
+                    p->base->tiles != list_tiles(p)))
+        return clf__fail(CLF_INVALID_SHAPE, "base lists of %lld tiles of %d x %d %s do not fit %lld tiles of %d x %d %s",
+                         (long long)p->base->tiles, p->base->rows, p->base->columns,
+                         p->base->by_keys ? "by keys" : "by queries", (long long)list_tiles(p), p->rows, p->columns,
+                         p->by_keys ? "by keys" : "by queries");
+    if (p->base && ((p->base->batch > 1 && p->base->batch != p->batch) ||
+                    (p->base->heads > 1 && p->base->heads != p->heads)))
+        return clf__fail(CLF_INVALID_SHAPE, "base lists for %lld batches and %lld heads do not fit %lld and %lld",
+                         (long long)p->base->batch, (long long)p->base->heads, (long long)p->batch,
+                         (long long)p->heads);
     if (p->shift < -CLF__PATTERN_LARGEST || p->shift > CLF__PATTERN_LARGEST)
         return clf__fail(CLF_OUT_OF_RANGE, "shift = %lld", (long long)p->shift);
     if (!p->pattern)
@@ -27,9 +44,9 @@ static clf_status check(const clf__block_problem *p)
     const clf_pattern_info info = clf_pattern_get_info(p->pattern);
     if (info.queries != p->queries || info.keys != p->keys || (info.heads > 1 && info.heads != p->heads) ||
         (info.batch > 1 && info.batch != p->batch))
-        return clf__fail(CLF_INVALID_SHAPE, "a pattern for %lld batches, %lld heads, %lld queries, %lld keys does not fit "
-                         "%lld, %lld, %lld, %lld", (long long)info.batch, (long long)info.heads, (long long)info.queries,
-                         (long long)info.keys, (long long)p->batch, (long long)p->heads, (long long)p->queries,
+        return clf__fail(CLF_INVALID_SHAPE, "a pattern for %lld batches, %lld heads, %lld queries, %lld keys does not "
+                         "fit %lld, %lld, %lld, %lld", (long long)info.batch, (long long)info.heads,
+                         (long long)info.queries, (long long)info.keys, (long long)p->batch, (long long)p->heads, (long long)p->queries,
                          (long long)p->keys);
     return CLF_SUCCESS;
 }
@@ -51,6 +68,8 @@ static int64_t capacity_of(const clf__block_problem *p, clf__pattern_hull hull)
     const int64_t along = p->by_keys ? p->rows : p->columns, across = p->by_keys ? p->columns : p->rows;
     const int64_t all = tiles_of(p->by_keys ? p->queries : p->keys, along);
     const int64_t reach = across - 1 + (int64_t)hull.high - hull.low + 1; /* positions */
+    if (p->base)
+        return p->base->capacity;
     int64_t ahead = 0, band = reach > 0 ? (reach - 1) / along + 2 : 0;
 
     if (hull.below > 0)
@@ -74,11 +93,15 @@ static void share(const clf__block_problem *p, clf__block_lists *lists)
         batch = batch || clf_pattern_get_info(p->pattern).batch > 1;
         heads = heads || clf_pattern_get_info(p->pattern).heads > 1;
     }
+    if (p->base) {
+        batch = batch || p->base->batch > 1;
+        heads = heads || p->base->heads > 1;
+    }
     lists->batch = batch || tiled ? p->batch : 1;
     lists->heads = heads ? p->heads : 1;
 }
 
-clf_status clf__block_lists_measure(const clf__block_problem *problem, clf__block_lists *lists)
+clf_status clf__block_lists_begin(const clf__block_problem *problem, clf__block_lists *lists)
 {
     const clf_status status = check(problem);
 
@@ -86,15 +109,29 @@ clf_status clf__block_lists_measure(const clf__block_problem *problem, clf__bloc
     if (status)
         return status;
     lists->hull = hull_of(problem);
+    lists->rows = problem->rows;
+    lists->columns = problem->columns;
+    lists->by_keys = problem->by_keys;
     share(problem, lists);
-    lists->tiles = problem->by_keys ? tiles_of(problem->keys, problem->columns) : tiles_of(problem->queries, problem->rows);
-    lists->capacity = capacity_of(problem, lists->hull);
+    lists->tiles = list_tiles(problem);
     /* Each factor is below 2^30: step by step nothing overflows. */
-    const int64_t items = lists->batch * lists->heads;
-    const int64_t count = items > INT32_MAX ? INT64_MAX : items * lists->tiles;
-    if (count > INT32_MAX || count * lists->capacity > (int64_t)UINT32_MAX - 4096)
-        return clf__fail(CLF_UNSUPPORTED, "block lists for %lld x %lld heads of %lld tiles with %lld entries each make too "
-                         "large a grid", (long long)lists->batch, (long long)lists->heads, (long long)lists->tiles,
+    if (lists->batch * lists->heads > INT32_MAX || lists->batch * lists->heads * lists->tiles > INT32_MAX)
+        return clf__fail(CLF_UNSUPPORTED, "block lists for %lld x %lld heads of %lld tiles are too many",
+                         (long long)lists->batch, (long long)lists->heads, (long long)lists->tiles);
+    return CLF_SUCCESS;
+}
+
+clf_status clf__block_lists_measure(const clf__block_problem *problem, clf__block_lists *lists)
+{
+    const clf_status status = clf__block_lists_begin(problem, lists);
+
+    if (status)
+        return status;
+    lists->capacity = capacity_of(problem, lists->hull);
+    const int64_t count = lists->batch * lists->heads * lists->tiles;
+    if (count * lists->capacity > (int64_t)UINT32_MAX - 4096)
+        return clf__fail(CLF_UNSUPPORTED, "block lists for %lld x %lld heads of %lld tiles with %lld entries each make "
+                         "too large a grid", (long long)lists->batch, (long long)lists->heads, (long long)lists->tiles,
                          (long long)lists->capacity);
     lists->bytes = (uint64_t)count * (uint64_t)(1 + lists->capacity) * sizeof(cl_int);
     return CLF_SUCCESS;
@@ -119,8 +156,9 @@ clf_status clf__block_lists_plan(clf_plan *plan, const clf__block_problem *probl
     if (status)
         return status;
     (void)snprintf(options, sizeof options, "-DCLF_LANES=%d -DCLF_CAUSAL=%d -DCLF_MASK=%d -DCLF_KEY_PADDING=%d "
-                   "-DCLF_PATTERN=%d", vectors ? 16 : 1, problem->causal, mask_kind(&problem->mask),
-                   problem->padding.rank > 0, problem->pattern ? problem->pattern->kind->number : 0);
+                   "-DCLF_PATTERN=%d -DCLF_BASE=%d", vectors ? 16 : 1, problem->causal, mask_kind(&problem->mask),
+                   problem->padding.rank > 0, problem->pattern ? problem->pattern->kind->number : 0,
+                   problem->base != NULL);
     status = clf_plan_kernel(plan, "pattern/block_list.cl", options, "clf_block_classify", &lists->classify);
     if (status == CLF_SUCCESS)
         status = clf_plan_kernel(plan, "pattern/block_list.cl", options, "clf_block_compact", &lists->compact);
@@ -176,10 +214,21 @@ void clf__block_lists_bind(clf_binder *binder, const clf__block_lists *lists, cl
     clf_bind_value(binder, &at, sizeof at);
 }
 
+/* Groups of a fixed size, so that drivers which compile for the size compile once. */
+static clf_status launch(clf_run *run, const clf_binder *binder, const clf_device *device, size_t items)
+{
+    const clf_capabilities *has = clf_device_get_capabilities(device);
+    const size_t local = has->style == CLF_STYLE_VECTORS ? 1 : has->max_work_group < 64 ? has->max_work_group : 64;
+    const size_t global = (items + local - 1) / local * local;
+
+    return clf_launch(run, binder, 1, &global, &local);
+}
+
 clf_status clf__block_lists_build(clf_run *run, const clf__block_lists *lists, const clf__block_problem *problem,
                                   cl_mem mem, uint64_t offset)
 {
     const size_t count = (size_t)(lists->batch * lists->heads * lists->tiles), slots = count * (size_t)lists->capacity;
+    const clf_device *device = clf_plan_device(clf_run_plan(run));
     clf_binder binder = clf_bind(lists->classify);
     clf_status status;
 
@@ -187,14 +236,16 @@ clf_status clf__block_lists_build(clf_run *run, const clf__block_lists *lists, c
     bind_padding(&binder, &problem->padding);
     bind_numbers(&binder, lists, problem);
     clf__block_lists_bind(&binder, lists, mem, offset);
+    if (problem->base)
+        clf__block_lists_bind(&binder, problem->base, problem->base_data.mem, problem->base_data.offset);
     if (problem->pattern) {
         const cl_long at = (cl_long)(problem->words.offset / sizeof(cl_int));
         clf_bind_mem(&binder, problem->words.mem);
         clf_bind_value(&binder, &at, sizeof at);
     }
-    if ((status = clf_launch(run, &binder, 1, &slots, NULL)))
+    if ((status = launch(run, &binder, device, slots)))
         return status;
     binder = clf_bind(lists->compact);
     clf__block_lists_bind(&binder, lists, mem, offset);
-    return clf_launch(run, &binder, 1, &count, NULL);
+    return launch(run, &binder, device, count);
 }

@@ -3,7 +3,11 @@
  *
  * A part or kernel family calls clf__block_lists_plan from its `plan`; in a run clf__block_lists_build enqueues the
  * two kernels, and clf__block_lists_bind hands the lists on. Nothing is read back: their room is what the pattern
- * can need at most, linear in the sequence for patterns of bounded width. */
+ * can need at most, linear in the sequence for patterns of bounded width.
+ *
+ * Where the pattern is known when an instance is made, clf__block_lists_make counts its pairs on the host; the result,
+ * kept in a buffer of the instance, is used as it is, or as `base` where a mask, key padding or causal order comes on
+ * top. Then no call costs more than the tiles that the pattern has. */
 #ifndef CLF_PATTERN_BLOCK_LIST_H
 #define CLF_PATTERN_BLOCK_LIST_H
 
@@ -22,28 +26,41 @@ typedef struct clf__block_problem {
     clf_tensor         padding;       /* [B, Nk], nonzero = keep */
     const clf_pattern *pattern;       /* NULL = none */
     clf_tensor         words;         /* of the pattern, by clf__pattern_upload; needed to build */
+    const struct clf__block_lists *base; /* of the same tiles: look at no others; NULL = none */
+    clf_tensor         base_data;     /* i32, what clf__block_lists_make gave; needed to build */
 } clf__block_problem;
 
 /* A plain value without a destructor: the kernels belong to the plan. */
 typedef struct clf__block_lists {
     cl_kernel         classify, compact;
     clf__pattern_hull hull;
+    int               rows, columns;   /* of a tile */
+    bool              by_keys;
     int64_t           batch, heads;    /* 1 = shared */
     int64_t           tiles, capacity; /* lists of a head, entries of a list */
     uint64_t          bytes;
 } clf__block_lists;
 
-/* Extents and bytes of the lists, without kernels.
+/* Checks the problem; hull, batch, heads and tiles of the lists. */
+clf_status clf__block_lists_begin(const clf__block_problem *problem, clf__block_lists *lists);
+
+/* The same, and capacity and bytes of lists made on the device.
  * Errors: CLF_INVALID_SHAPE for a pattern that does not fit the problem; CLF_OUT_OF_RANGE, CLF_UNSUPPORTED beyond
  * what kernels count in. */
 clf_status clf__block_lists_measure(const clf__block_problem *problem, clf__block_lists *lists);
 
-/* The same, and the kernels. The caller reserves `bytes` where it likes, in the workspace or among what is saved. */
+/* The same again, and the kernels. The caller reserves `bytes` where it likes: in the workspace, or in what is
+ * saved. */
 clf_status clf__block_lists_plan(clf_plan *plan, const clf__block_problem *problem, clf__block_lists *lists);
 
 /* Enqueues the building into `mem` from byte `offset` (a multiple of 4) on. */
 clf_status clf__block_lists_build(clf_run *run, const clf__block_lists *lists, const clf__block_problem *problem,
                                   cl_mem mem, uint64_t offset);
+
+/* Lists of a pattern, in time in proportion to its pairs. *data (counts and entries, `bytes` bytes) is the caller's.
+ * Errors: CLF_OUT_OF_RANGE for senseless tiles and beyond 2^31 - 1 entries, CLF_OUT_OF_HOST_MEMORY. */
+clf_status clf__block_lists_make(const clf_pattern *pattern, int rows, int columns, bool by_keys,
+                                 clf__block_lists *lists, int32_t **data);
 
 /* Binds lists and lists_at. */
 void clf__block_lists_bind(clf_binder *binder, const clf__block_lists *lists, cl_mem mem, uint64_t offset);

@@ -28,7 +28,8 @@ static clf_status check_keys(int64_t queries, int64_t keys, int64_t count, bool 
     if (queries < 0 || queries > CLF__PATTERN_LARGEST || keys < 0 || keys > CLF__PATTERN_LARGEST)
         return clf__fail(CLF_INVALID_SHAPE, "%lld queries x %lld keys", (long long)queries, (long long)keys);
     if (count < 0 || count > keys)
-        return clf__fail(CLF_OUT_OF_RANGE, "count = %lld; 0 to %lld keys are possible", (long long)count, (long long)keys);
+        return clf__fail(CLF_OUT_OF_RANGE, "count = %lld; 0 to %lld keys are possible", (long long)count,
+                         (long long)keys);
     if (causal && queries != keys)
         return clf__fail(CLF_INVALID_SHAPE, "causal order with %lld queries and %lld keys", (long long)queries,
                          (long long)keys);
@@ -89,7 +90,8 @@ static int by_pair(const void *a, const void *b)
 }
 
 /* The pairs of positive weight; *arrivals is the caller's. */
-static clf_status wait_for_all(int64_t pairs, const float *weights, uint64_t seed, arrival **arrivals, int64_t *positive)
+static clf_status wait_for_all(int64_t pairs, const float *weights, uint64_t seed, arrival **arrivals,
+                               int64_t *positive)
 {
     const clf__stream stream = clf__stream_open(seed, "pattern", true);
 

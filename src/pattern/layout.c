@@ -125,7 +125,8 @@ clf_status clf_layout_make(const clf_layout_options *options, uint8_t *layout)
 
     if (status)
         return status;
-    const int64_t n = options->seq_len / options->block_size, different = options->different_per_head ? options->heads : 1;
+    const int64_t n = options->seq_len / options->block_size;
+    const int64_t different = options->different_per_head ? options->heads : 1;
     const bool windows_only = options->kind == CLF_LAYOUT_BIGBIRD || options->kind == CLF_LAYOUT_LONGFORMER;
     const size_t bytes = ((size_t)n + 1) * sizeof(int64_t); /* random_blocks <= n where they are drawn */
     int64_t *drawn = malloc(bytes);

@@ -62,8 +62,8 @@ clf_status clf_pattern_window(int64_t queries, int64_t keys, int64_t shift, int6
     if (status)
         return status;
     if (shift < -largest || shift > largest || left > largest || right > largest || prefix < 0 || prefix > largest) {
-        status = clf__fail(CLF_OUT_OF_RANGE, "shift = %lld, left = %lld, right = %lld, prefix = %lld: numbers up to %d are "
-                           "possible, and prefix is not negative", (long long)shift, (long long)left, (long long)right,
+        status = clf__fail(CLF_OUT_OF_RANGE, "shift = %lld, left = %lld, right = %lld, prefix = %lld: numbers up to %d "
+                           "are possible, and prefix is not negative", (long long)shift, (long long)left, (long long)right,
                            (long long)prefix, CLF__PATTERN_LARGEST);
         clf_pattern_free(*pattern);
         *pattern = NULL;
@@ -109,7 +109,8 @@ clf_status clf_alibi_slopes(int64_t heads, float *slopes)
     if (!slopes)
         return clf__fail(CLF_INVALID_VALUE, "slopes is NULL");
     if (heads < 1 || heads > CLF__PATTERN_LARGEST)
-        return clf__fail(CLF_OUT_OF_RANGE, "heads = %lld; 1 to %d are possible", (long long)heads, CLF__PATTERN_LARGEST);
+        return clf__fail(CLF_OUT_OF_RANGE, "heads = %lld; 1 to %d are possible", (long long)heads,
+                         CLF__PATTERN_LARGEST);
     for (int64_t h = 0; h < heads; h++)
         slopes[h] = slope_of(h, heads);
     return CLF_SUCCESS;

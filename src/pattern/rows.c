@@ -51,12 +51,14 @@ const clf__pattern_kind clf__pattern_rows = { "rows", 7, sees, row, NULL };
 clf_status clf__pattern_rows_new(int64_t heads, int64_t queries, int64_t keys, uint64_t entries, clf_pattern **pattern,
                                  int32_t **offsets, int32_t **columns)
 {
-    const bool plausible = heads > 0 && queries >= 0 && heads <= CLF__PATTERN_LARGEST && queries <= CLF__PATTERN_LARGEST;
+    const int64_t largest = CLF__PATTERN_LARGEST;
+    const bool plausible = heads > 0 && queries >= 0 && heads <= largest && queries <= largest;
     const uint64_t rows = plausible ? (uint64_t)heads * (uint64_t)queries : 0;
 
     if (entries > INT32_MAX)
         entries = INT32_MAX; /* refused there */
-    const clf_status status = clf__pattern_new(&clf__pattern_rows, 1, heads, queries, keys, rows + 1 + entries, pattern);
+    const clf_status status = clf__pattern_new(&clf__pattern_rows, 1, heads, queries, keys, rows + 1 + entries,
+                                               pattern);
     if (status == CLF_SUCCESS) {
         *offsets = (*pattern)->words + CLF__PATTERN_TABLE;
         *columns = *offsets + rows + 1;

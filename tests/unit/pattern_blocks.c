@@ -32,7 +32,6 @@ typedef struct probe_state {
     clf__block_lists lists;
     cl_kernel        read;
     uint64_t         at, seen; /* bytes into the workspace: the lists, and what was read */
-    uint64_t         seen_bytes;
 } probe_state;
 
 static clf__block_problem problem_of(const clf_args *args)
@@ -59,8 +58,8 @@ static clf_status probe_plan(clf_plan *plan)
         return status;
     clf_plan_workspace(plan, 4);
     state->at = clf_plan_workspace(plan, state->lists.bytes);
-    state->seen_bytes = (uint64_t)(problem.batch * problem.heads * state->lists.tiles * (1 + 2 * state->lists.capacity)) * 4;
-    state->seen = clf_plan_workspace(plan, state->seen_bytes);
+    const int64_t list = 1 + 2 * state->lists.capacity;
+    state->seen = clf_plan_workspace(plan, (uint64_t)(problem.batch * problem.heads * state->lists.tiles * list) * 4);
     return clf_plan_kernel(plan, "attention/probe.cl", "", "probe_read", &state->read);
 }
 
@@ -206,6 +205,38 @@ static void fill_args(clf_device *device, const block_case *c, clf_args *args)
 
 enum { GUARD = 1024 };
 
+/* The pattern alone, on the host. */
+static void check_host(const block_case *c, const clf_pattern *pattern, bool by_keys, const clf__block_lists *lists,
+                       const int32_t *data)
+{
+    const block_case bare = { .batch = (int)lists->batch, .heads = (int)lists->heads, .queries = c->queries,
+                              .keys = c->keys, .rows = c->rows, .columns = c->columns };
+    const int64_t count = lists->batch * lists->heads * lists->tiles;
+    int entries[512];
+    cr_assert_eq(lists->bytes, (uint64_t)(count * (1 + lists->capacity)) * sizeof *data);
+    for (int64_t list = 0; list < count; list++) {
+        const int64_t item = list / lists->tiles;
+        const int n = expected_list(&bare, pattern, by_keys, (int)(item / lists->heads), (int)(item % lists->heads),
+                                    (int)(list % lists->tiles), entries);
+        cr_assert_eq(data[list], n, "list %d has %d entries, expected %d", (int)list, data[list], n);
+        for (int i = 0; i < lists->capacity; i++)
+            cr_assert_eq(data[count + list * lists->capacity + i], i < n ? entries[i] : -1, "list %d", (int)list);
+    }
+}
+
+/* Lists of the pattern as the base of the problem. */
+static void give_base(clf_device *device, const block_case *c, const clf_pattern *pattern, bool by_keys,
+                      clf__block_lists *base)
+{
+    int32_t *data;
+    made(clf__block_lists_make(pattern, c->rows, c->columns, by_keys, base, &data));
+    check_host(c, pattern, by_keys, base, data);
+    const int64_t count = (int64_t)(base->bytes / sizeof *data);
+    made(clf_tensor_alloc(device, CLF_I32, 1, &count, &asked.base_data));
+    made(clf_tensor_write(device, &asked.base_data, data));
+    free(data);
+}
+
 /* Runs the plan on a workspace between guards and returns what lies there, guards checked. */
 static int *run_once(clf_device *device, clf_plan *plan, const clf_args *args, size_t bytes)
 {
@@ -243,11 +274,13 @@ static void check_lists(const block_case *c, const clf_pattern *pattern, bool by
             }
 }
 
-static void run_case(clf_device *device, clf_instance *instance, const block_case *c, bool by_keys)
+static void run_case(clf_device *device, clf_instance *instance, const block_case *c, bool by_keys,
+                     bool with_base)
 {
-    clf_pattern *pattern = NULL;
-    clf_plan    *plan;
-    clf_args     args;
+    clf__block_lists base;
+    clf_pattern     *pattern = NULL;
+    clf_plan        *plan;
+    clf_args         args;
 
     asked = (clf__block_problem){ .rows = c->rows, .columns = c->columns, .by_keys = by_keys, .causal = c->causal,
                                   .shift = c->shift };
@@ -255,6 +288,8 @@ static void run_case(clf_device *device, clf_instance *instance, const block_cas
         made(c->pattern(c, &pattern));
         asked.pattern = pattern;
         made(clf__pattern_upload(device, pattern, &asked.words));
+        give_base(device, c, pattern, by_keys, &base);
+        asked.base = with_base ? &base : NULL;
     }
     fill_args(device, c, &args);
     made(clf_plan_create(instance, &args, NULL, &plan));
@@ -269,6 +304,7 @@ static void run_case(clf_device *device, clf_instance *instance, const block_cas
     for (int i = 0; i < CLF_MAX_IO; i++)
         clf_tensor_free(device, &args.io[i]);
     clf_tensor_free(device, &asked.words);
+    clf_tensor_free(device, &asked.base_data);
     clf_pattern_free(pattern);
 }
 
@@ -292,7 +328,8 @@ static clf_status future(const block_case *c, clf_pattern **p)
 }
 static clf_status nothing(const block_case *c, clf_pattern **p)
 {
-    return clf_pattern_window(c->queries, c->keys, 0, -1, -1, 0, p) ? CLF_INTERNAL : clf_pattern_make_causal(*p, -c->keys);
+    const clf_status status = clf_pattern_window(c->queries, c->keys, 0, -1, -1, 0, p);
+    return status ? status : clf_pattern_make_causal(*p, -c->keys);
 }
 static clf_status alibi(const block_case *c, clf_pattern **p)
 {
@@ -399,7 +436,9 @@ static void run_all(clf_device *device)
             block_case c = cases[i];
             if (simulator && (!shrink(&c, i) || (by_keys && i % 3)))
                 continue;
-            run_case(device, c.mask == TILED ? tiling : instance, &c, by_keys);
+            run_case(device, c.mask == TILED ? tiling : instance, &c, by_keys, false);
+            if (c.pattern && (c.mask != NO_MASK || c.padding || c.causal))
+                run_case(device, instance, &c, by_keys, true);
         }
     clf_instance_release(tiling);
     clf_instance_release(instance);
@@ -453,6 +492,32 @@ Test(pattern_blocks, room_is_linear_where_the_width_is_bounded)
     cr_expect_eq(bytes[1][1], 2 * bytes[0][1]);
 }
 
+/* Lists made on the host know no hull: a layout whose rows hold few blocks has short lists wherever those are. */
+Test(pattern_blocks, host_lists_are_as_long_as_the_fullest)
+{
+    static uint8_t   layout[512 * 512];
+    clf_pattern     *pattern;
+    clf__block_lists lists;
+    int32_t         *data;
+    for (int row = 0; row < 512; row++)
+        layout[row * 512 + row * 37 % 512] = layout[row * 512 + row] = 1;
+    made(clf_pattern_blocks(1, 512, 512, 16, layout, &pattern));
+    for (int by_keys = 0; by_keys < 2; by_keys++) {
+        made(clf__block_lists_make(pattern, 16, 16, by_keys, &lists, &data));
+        cr_expect(lists.tiles == 512 && lists.capacity == 2, "%d", (int)lists.capacity);
+        cr_expect_eq(data[1], 2);
+        cr_expect_eq(data[512 + 2], 2 * 1, "the diagonal block is whole");
+        free(data);
+    }
+    made(clf__block_lists_make(pattern, 64, 32, false, &lists, &data));
+    cr_expect(lists.tiles == 128 && lists.capacity <= 6, "%d", (int)lists.capacity);
+    cr_expect_eq(data[128] & 1, 1, "half of it is empty");
+    free(data);
+    refused(clf__block_lists_make(pattern, 0, 32, false, &lists, &data), CLF_OUT_OF_RANGE, "0 queries x 32 keys");
+    cr_expect_null(data);
+    clf_pattern_free(pattern);
+}
+
 Test(pattern_blocks, refused)
 {
     clf__block_problem problem = { .batch = 1, .heads = 1, .queries = 64, .keys = 64, .rows = 16, .columns = 16 };
@@ -463,6 +528,11 @@ Test(pattern_blocks, refused)
     refused(clf__block_lists_measure(&problem, &lists), CLF_INVALID_SHAPE, "64 queries, 63 keys");
     clf_pattern_free(pattern);
     problem.pattern = NULL;
+    problem.base = &(clf__block_lists){ .rows = 16, .columns = 8, .batch = 1, .heads = 1, .tiles = 4, .capacity = 1 };
+    refused(clf__block_lists_measure(&problem, &lists), CLF_INVALID_SHAPE, "16 x 8 by queries");
+    problem.base = &(clf__block_lists){ .rows = 16, .columns = 16, .batch = 1, .heads = 3, .tiles = 4, .capacity = 1 };
+    refused(clf__block_lists_measure(&problem, &lists), CLF_INVALID_SHAPE, "3 heads");
+    problem.base = NULL;
     problem.rows = 0;
     refused(clf__block_lists_measure(&problem, &lists), CLF_OUT_OF_RANGE, "0 queries x 16 keys");
     problem.rows = 1;

@@ -144,8 +144,8 @@ Test(pattern_rows, random_by_weight)
         clf_pattern_free(p);
     }
     cr_expect(!first[0] && !first[3] && !first[5]);
-    cr_expect(abs(first[1] - 500) < 80 && abs(first[2] - 1500) < 120 && abs(first[4] - 2000) < 120, "%d %d %d", first[1],
-              first[2], first[4]);
+    cr_expect(abs(first[1] - 500) < 80 && abs(first[2] - 1500) < 120 && abs(first[4] - 2000) < 120, "%d %d %d",
+              first[1], first[2], first[4]);
     made(clf_pattern_random_weighted(2, 3, weights, 3, 9, &p));
     expect_pattern(p, "011 010");
     refused(clf_pattern_random_weighted(2, 3, weights, 4, 9, &p), CLF_OUT_OF_RANGE, "count = 4");
