@@ -56,7 +56,7 @@ CLF_API clf_status clf_backward(clf_plan *plan, const clf_args *args, clf_buffer
                                 cl_command_queue queue, cl_uint n_wait, const cl_event *wait, cl_event *event);
 
 /* Compiles, plans and warms up for `args` (descriptions only), so that the first call is as fast as later
- * ones: runs once on zeroed memory from the pool and waits. With CLF_BACKWARD the gradients of parameters are
+ * ones: runs once on zeroed memory from the pool, waits, and stores the compiled kernels in the cache on disk. With CLF_BACKWARD the gradients of parameters are
  * overwritten. */
 CLF_API clf_status clf_prepare(clf_instance *instance, const clf_args *args, const clf_plan_options *options);
 

@@ -1,9 +1,10 @@
-/* Warming up: compile, plan, and run once on memory of our own. */
+/* Warming up: compile, plan, run once on memory of our own, and store what was compiled. */
 #include "component/instance.h"
 #include "component/plan.h"
 #include "core/log.h"
 #include "core/status.h"
 #include "device/device.h"
+#include "device/program.h"
 #include <string.h>
 
 /* Zeroed memory from the pool for a tensor of the warm-up. */
@@ -39,6 +40,16 @@ static clf_status get_buffer(clf_device *device, uint64_t bytes, clf_buffer *buf
     return bytes ? clf_pool_acquire(device, bytes, &buffer->mem) : CLF_SUCCESS;
 }
 
+/* Also after a failure, because memory is in use until the queue is done; gives the first of both failures. */
+static clf_status wait(const clf_plan *plan, clf_status status)
+{
+    const cl_int code = clf__wait_for_queue(plan->instance->device->queue);
+
+    if (status || code == CL_SUCCESS)
+        return status;
+    return clf__fail_opencl(code, "the warm-up of %s", plan->instance->component->name);
+}
+
 /* Forward and, where planned, backward on zeros. */
 static clf_status warm_up(clf_plan *plan)
 {
@@ -55,12 +66,10 @@ static clf_status warm_up(clf_plan *plan)
     if (status == CLF_SUCCESS)
         status = clf_forward(plan, &args, workspace, saved, NULL, 0, NULL, NULL);
     if (status == CLF_SUCCESS && device->out_of_order)
-        clFinish(device->queue);
+        status = wait(plan, status);
     if (status == CLF_SUCCESS && (plan->options.passes & CLF_BACKWARD))
         status = clf_backward(plan, &args, workspace, saved, NULL, 0, NULL, NULL);
-    const cl_int code = clFinish(device->queue);
-    if (status == CLF_SUCCESS && code)
-        status = clf__fail_opencl(code, "the warm-up of %s", plan->instance->component->name);
+    status = wait(plan, status);
     for (int i = 0; i < CLF_MAX_IO; i++) {
         take_memory(device, &args.io[i]);
         take_memory(device, &args.grad[i]);
@@ -104,6 +113,8 @@ clf_status clf_prepare(clf_instance *instance, const clf_args *args, const clf_p
     status = clf__cached_plan(instance, &known, &wanted, &plan);
     if (status == CLF_SUCCESS)
         status = warm_up_if_possible(plan);
+    if (status == CLF_SUCCESS)
+        clf__program_store(instance->device);
     clf__mutex_unlock(&instance->apply);
     return status;
 }

@@ -42,7 +42,7 @@ static char *find_directory(void)
     return clf__text_take(&path);
 }
 
-clf_status clf__disk_open(clf__disk_cache *cache, const char *identity)
+clf_status clf__disk_open(clf__disk_cache *cache, const char *identity, bool known)
 {
     memset(cache, 0, sizeof *cache);
     cache->identity = clf__strdup(identity);
@@ -50,6 +50,10 @@ clf_status clf__disk_open(clf__disk_cache *cache, const char *identity)
     if (!cache->identity || !cache->directory) {
         clf__disk_close(cache);
         return clf__no_memory(strlen(identity) + 1);
+    }
+    if (!known) {
+        clf__log(CLF_LOG_INFO, "the driver does not tell its version: no cache");
+        goto none;
     }
     cache->writable = cache->directory[0] && clf__make_directory(cache->directory);
     if (cache->writable)
@@ -62,6 +66,7 @@ clf_status clf__disk_open(clf__disk_cache *cache, const char *identity)
         clf__log(CLF_LOG_INFO, "cache directory '%s' cannot be created: no cache", cache->directory);
     else
         clf__log(CLF_LOG_DEBUG, "no cache directory is set: no cache");
+none:
     free(cache->directory);
     cache->directory = NULL;
     return CLF_SUCCESS;

@@ -18,8 +18,9 @@ typedef struct clf__disk_key {
 } clf__disk_key;
 
 /* Finds the directory: CLF_CACHE_DIR, $XDG_CACHE_HOME/clformers, $HOME/.cache/clformers. One that cannot
- * be used is logged and leaves the cache off. Only lack of memory is an error. */
-clf_status clf__disk_open(clf__disk_cache *cache, const char *identity);
+ * be used is logged and leaves the cache off, and so does a device that is not `known`. Only lack of memory is an
+ * error. */
+clf_status clf__disk_open(clf__disk_cache *cache, const char *identity, bool known);
 void       clf__disk_close(clf__disk_cache *cache);
 
 /* `kind` keeps different uses apart. */

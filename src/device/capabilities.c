@@ -115,9 +115,11 @@ static clf_status check_version(const clf_device *device)
 {
     char version[256] = "";
     int major = 0, minor = 0;
+    cl_int code = clGetDeviceInfo(device->id, CL_DEVICE_VERSION, sizeof version - 1, version, NULL);
 
-    if (clGetDeviceInfo(device->id, CL_DEVICE_VERSION, sizeof version - 1, version, NULL) == CL_SUCCESS &&
-        sscanf(version, "OpenCL %d.%d", &major, &minor) == 2 && (major > 1 || (major == 1 && minor >= 2)))
+    if (code)
+        return clf__fail_opencl(code, "clGetDeviceInfo of '%s'", device->info.name);
+    if (sscanf(version, "OpenCL %d.%d", &major, &minor) == 2 && (major > 1 || (major == 1 && minor >= 2)))
         return CLF_SUCCESS;
     return clf__fail(CLF_UNSUPPORTED, "device '%s' offers '%s'; OpenCL 1.2 or later is needed", device->info.name,
                      version);

@@ -45,6 +45,10 @@ const char *clf__device_build_options(const clf_device *device);
 clf_status clf__device_make(cl_context context, cl_command_queue queue, const clf_device_info *info,
                             clf_device **device);
 
+/* Waits for everything enqueued on a queue so far. clFinish is not enough: after clFlush, rusticl of Mesa 22 returns
+ * from it at once; it is the way out when marker or event fail. */
+cl_int clf__wait_for_queue(cl_command_queue queue);
+
 /* Fills capabilities and build_options; needs context, id, info and programs. */
 clf_status clf__find_capabilities(clf_device *device);
 

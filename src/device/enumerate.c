@@ -152,6 +152,7 @@ typedef struct device_list {
     clf__card       *cards;
     bool            *usable;
     size_t           count;
+    clf__text        left_out; /* what does not answer, and why */
 } device_list;
 
 static void free_list(device_list *list)
@@ -159,6 +160,7 @@ static void free_list(device_list *list)
     free(list->infos);
     free(list->cards);
     free(list->usable);
+    clf__text_free(&list->left_out);
 }
 
 static clf_status grow(device_list *list, size_t more)
@@ -174,28 +176,51 @@ static clf_status grow(device_list *list, size_t more)
     return infos && cards && usable ? CLF_SUCCESS : clf__no_memory(count * (sizeof *infos + sizeof *cards));
 }
 
-/* Adds the devices of one platform; a platform that has none or fails to tell is passed over. */
+/* The devices of a platform; free() *ids. A platform without any is no error. */
+static clf_status get_ids(cl_platform_id platform, int index, cl_device_id **ids, cl_uint *count)
+{
+    cl_int code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 0, NULL, count);
+
+    if (code == CL_DEVICE_NOT_FOUND || (code == CL_SUCCESS && *count == 0)) {
+        clf__log(CLF_LOG_DEBUG, "platform %d has no device", index);
+        *count = 0;
+        return CLF_SUCCESS;
+    }
+    if (code == CL_SUCCESS) {
+        *ids = calloc(*count, sizeof **ids);
+        if (!*ids)
+            return clf__no_memory(*count * sizeof **ids);
+        code = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, *count, *ids, NULL);
+    }
+    return code ? clf__fail_opencl(code, "clGetDeviceIDs of platform %d", index) : CLF_SUCCESS;
+}
+
+/* Passes over what does not answer, with the reason that the thread's message holds. */
+static void leave_out(device_list *list)
+{
+    clf__log(CLF_LOG_INFO, "left out: %s", clf_error_message());
+    clf__text_add(&list->left_out, "; %s", clf_error_message());
+}
+
+/* Adds the devices of one platform. One that fails to tell is passed over: the others may work. */
 static clf_status add_platform(device_list *list, cl_platform_id platform, int index)
 {
     cl_device_id *ids = NULL;
     cl_uint count = 0;
-    clf_status status = CLF_SUCCESS;
+    clf_status status = get_ids(platform, index, &ids, &count);
 
-    if (clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 0, NULL, &count) != CL_SUCCESS || count == 0) {
-        clf__log(CLF_LOG_DEBUG, "platform %d has no device", index);
-        return CLF_SUCCESS;
-    }
-    ids = calloc(count, sizeof(cl_device_id));
-    if (!ids)
-        return clf__no_memory(count * sizeof(cl_device_id));
-    status = grow(list, count);
-    if (status || clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, count, ids, NULL) != CL_SUCCESS)
+    if (status && status != CLF_OUT_OF_HOST_MEMORY) {
+        leave_out(list);
+        status = CLF_SUCCESS;
         goto done;
-    for (cl_uint i = 0; i < count; i++) {
+    }
+    if (!status && count)
+        status = grow(list, count);
+    for (cl_uint i = 0; i < count && !status; i++) {
         clf_device_info *info = &list->infos[list->count];
 
         if (clf__device_describe(platform, ids[i], info) != CLF_SUCCESS) {
-            clf__log(CLF_LOG_INFO, "device %d:%d left out: %s", index, (int)i, clf_error_message());
+            leave_out(list);
             continue;
         }
         info->platform_index = index;
@@ -240,7 +265,8 @@ clf_status clf__enumerate(clf_device_info **infos, size_t *count)
             goto fail;
     }
     if (list.count == 0) {
-        status = clf__fail(CLF_DEVICE_NOT_FOUND, "none of the %u OpenCL platforms has a device", platform_count);
+        status = clf__fail(CLF_DEVICE_NOT_FOUND, "none of the %u OpenCL platforms has a device%s", platform_count,
+                           list.left_out.data ? list.left_out.data : "");
         goto fail;
     }
     clf__mark_duplicates(list.infos, list.cards, list.count);
@@ -250,7 +276,7 @@ clf_status clf__enumerate(clf_device_info **infos, size_t *count)
     list.infos = NULL;
     status = CLF_SUCCESS;
 fail:
-    free_list(&list);
+    free_list(&list); /* what is handed out is no longer in it */
     free(platforms);
     return status;
 }

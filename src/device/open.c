@@ -165,9 +165,9 @@ void clf_device_release(clf_device *device)
 
     if (!device || atomic_fetch_sub(&device->references, 1) != 1)
         return;
-    code = clFinish(device->queue);
+    code = clf__wait_for_queue(device->queue);
     if (code) /* nobody is left to return it to */
-        clf__log(CLF_LOG_INFO, "clFinish of '%s' at release: OpenCL code %d", device->info.name, code);
+        clf__log(CLF_LOG_INFO, "waiting for '%s' at its release: OpenCL code %d", device->info.name, code);
     clf__program_store(device);
     destroy(device);
 }

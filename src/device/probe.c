@@ -57,7 +57,7 @@ static cl_int run(const bench *probe, cl_kernel kernel, size_t items, cl_int mod
     if (!code)
         code = clEnqueueNDRangeKernel(probe->queue, kernel, 1, NULL, &items, &items, 0, NULL, NULL);
     if (!code)
-        code = clFinish(probe->queue);
+        code = clf__wait_for_queue(probe->queue);
     *seconds = clf__now() - begin;
     if (!code)
         code = clEnqueueReadBuffer(probe->queue, probe->io, CL_TRUE, 0, sizeof io, io, 0, NULL, NULL);

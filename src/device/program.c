@@ -31,14 +31,15 @@ struct clf__program_cache {
 
 /* ---- opening and closing --------------------------------------------------------------------- */
 
-/* Everything about device and driver that compiled code may depend on. */
-static clf_status identity_of(const clf_device *device, clf__text *identity)
+/* Everything about device and driver that compiled code may depend on. *known: the driver answered every question. */
+static clf_status identity_of(const clf_device *device, clf__text *identity, bool *known)
 {
     char version[512] = "", platform[512] = "", standard[512] = "";
 
-    (void)clGetDeviceInfo(device->id, CL_DEVICE_VERSION, sizeof version - 1, version, NULL);
-    (void)clGetDeviceInfo(device->id, CL_DEVICE_OPENCL_C_VERSION, sizeof standard - 1, standard, NULL);
-    (void)clGetPlatformInfo(device->info.platform_id, CL_PLATFORM_VERSION, sizeof platform - 1, platform, NULL);
+    *known = device->info.name[0] && device->info.driver[0] &&
+             !clGetDeviceInfo(device->id, CL_DEVICE_VERSION, sizeof version - 1, version, NULL) &&
+             !clGetDeviceInfo(device->id, CL_DEVICE_OPENCL_C_VERSION, sizeof standard - 1, standard, NULL) &&
+             !clGetPlatformInfo(device->info.platform_id, CL_PLATFORM_VERSION, sizeof platform - 1, platform, NULL);
     clf__text_add(identity, "%s|%s|%s|%s|%s|%s|%s", device->info.platform, platform, device->info.vendor,
                   device->info.name, device->info.driver, version, standard);
     return identity->failed ? clf__no_memory(1024) : CLF_SUCCESS;
@@ -48,6 +49,7 @@ clf_status clf__programs_open(clf_device *device)
 {
     struct clf__program_cache *cache = calloc(1, sizeof *cache);
     clf__text identity = { 0 };
+    bool known = false;
     clf_status status;
 
     if (!cache)
@@ -56,9 +58,9 @@ clf_status clf__programs_open(clf_device *device)
     cache->store_late = clf__contains_ignore_case(device->info.platform, "Portable Computing Language");
     status = clf__mutex_init(&cache->mutex);
     if (!status)
-        status = identity_of(device, &identity);
+        status = identity_of(device, &identity, &known);
     if (!status)
-        status = clf__disk_open(&cache->disk, identity.data);
+        status = clf__disk_open(&cache->disk, identity.data, known);
     clf__text_free(&identity);
     if (status)
         clf__programs_close(device);

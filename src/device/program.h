@@ -20,8 +20,9 @@ clf_status clf__program_probe(clf_device *device, const char *text, const char *
 
 /* Writes to disk what is not there yet. Most drivers have their code ready when a kernel is created, and
  * clf__program_kernel stores it then. PoCL compiles for the work-group size at the first launch: its programs
- * are stored here, which clf_device_release calls; call it too when everything was launched once and
- * the process goes on (clf_prepare, end of a warm-up). May compile; not for hot paths. */
+ * are stored here, which clf_device_release and clf_prepare call. Asking PoCL for a binary makes it compile each
+ * kernel once more, for any work-group size, whatever was launched: filling the cache takes as long as the first
+ * run, once for a program. Not for hot paths. */
 void clf__program_store(clf_device *device);
 
 /* Life of the caches of one device: `programs` of clf_device. Close may be called with none. */

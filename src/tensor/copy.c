@@ -134,19 +134,6 @@ static void copy_elements(const clf_tensor *tensor, void *to, const int64_t *to_
 
 /* ---- to and from the device ------------------------------------------------------------------ */
 
-/* clFinish is not enough: after clFlush, rusticl of Mesa 22 returns from it at once. */
-void clf__wait_for_queue(clf_device *device)
-{
-    cl_event last = NULL;
-
-    if (clEnqueueMarkerWithWaitList(device->queue, 0, NULL, &last) == CL_SUCCESS) {
-        clWaitForEvents(1, &last);
-        clReleaseEvent(last);
-    } else {
-        clFinish(device->queue);
-    }
-}
-
 /* One copy between `mem` and host memory: rows of `run` bytes at a pitch, slices of rows at another. */
 typedef struct rectangle {
     size_t run, rows, slices;
@@ -228,7 +215,7 @@ static clf_status move(transfer *t, const clf_tensor *tensor, layout l, char *ho
         advance(index, l.rank, extents);
     }
     if (code) {
-        clf__wait_for_queue(t->device); /* the host array must not be in use when the caller gets it back */
+        (void)clf__wait_for_queue(t->device->queue); /* the host array must not be in use when the caller gets it back */
     }
     if (t->before) {
         clReleaseEvent(t->before);

@@ -236,7 +236,7 @@ clf_status clf_pool_acquire(clf_device *device, uint64_t bytes, cl_mem *mem)
     /* Short of memory: what was freed may still wait for its commands. Not under the lock, so that
      * other threads can go on. */
     clf__log(CLF_LOG_INFO, "pool: short of memory for %" PRIu64 " bytes, waiting and trimming", bytes);
-    clf__wait_for_queue(device);
+    (void)clf__wait_for_queue(device->queue); /* what is not done is not reused either */
     clf__mutex_lock(&p->mutex);
     if (reuse(p, bytes, rounded(bytes), mem)) {
         status = CLF_SUCCESS;

@@ -17,7 +17,4 @@ bool clf__tensor_is_injective(const clf_tensor *tensor);
  * gets long the answer is true. Absent tensors, empty ones and those without memory overlap nothing. */
 bool clf__tensors_overlap(const clf_tensor *a, const clf_tensor *b);
 
-/* Waits for everything enqueued on the device's queue so far. */
-void clf__wait_for_queue(clf_device *device);
-
 #endif
