@@ -20,6 +20,13 @@ int        clf__schema_index(const clf_schema *schema, const char *field); /* -1
 /* Bytes of the member of a field. */
 size_t     clf__field_size(clf_field_type type);
 
+/* ---- tree.c ---------------------------------------------------------------------------------------- */
+
+/* Parses `length` characters, the NUL counted where there is one; *end is where the value ends, or the mistake, for which *tree is NULL and the status
+ * CLF_SUCCESS. Release the tree with cJSON_Delete.
+ * Errors: CLF_OUT_OF_HOST_MEMORY. */
+clf_status clf__json_tree(const char *text, size_t length, const char **end, struct cJSON **tree);
+
 /* ---- json.c: texts ------------------------------------------------------------------------------- */
 
 /* A JSON text as a tree that cJSON_Delete frees. Refuses what is not one object, deep nesting and NUL characters. */

@@ -59,14 +59,20 @@ clf_status clf__json_parse(const char *text, cJSON **root)
 {
     const char *end = NULL;
     char buffer[80];
+    cJSON *tree = NULL;
     clf_status status = scan(text);
 
     *root = NULL;
     if (status)
         return status;
-    cJSON *tree = cJSON_ParseWithOpts(text, &end, 1);
-    if (!tree)
+    if ((status = clf__json_tree(text, strlen(text) + 1, &end, &tree)))
+        return status;
+    while (tree && *end && strchr(" \t\r\n", *end))
+        end++;
+    if (!tree || *end) {
+        cJSON_Delete(tree);
         return syntax_error(text, end);
+    }
     if (!cJSON_IsObject(tree)) {
         status = clf__fail(CLF_INVALID_CONFIG, "the config must be a JSON object, not %s",
                            clf__json_describe(tree, buffer, sizeof buffer));

@@ -29,31 +29,52 @@ static void keep_text(char *whole, size_t length, char *text, size_t size)
         text[end - 1] = '\0';
 }
 
-/* "" when the query fails. */
-static void device_text(cl_device_id id, cl_device_info what, char *text, size_t size)
+/* "" when the query fails; only lack of memory is an error. */
+static clf_status device_text(cl_device_id id, cl_device_info what, char *text, size_t size)
 {
-    char *whole = NULL;
     size_t length = 0;
+    char *whole;
 
     text[0] = '\0';
-    if (clGetDeviceInfo(id, what, 0, NULL, &length) == CL_SUCCESS && length)
-        whole = malloc(length + 1);
-    if (whole && clGetDeviceInfo(id, what, length, whole, NULL) == CL_SUCCESS)
+    if (clGetDeviceInfo(id, what, 0, NULL, &length) != CL_SUCCESS || length == 0)
+        return CLF_SUCCESS;
+    whole = malloc(length + 1);
+    if (!whole)
+        return clf__no_memory(length + 1);
+    if (clGetDeviceInfo(id, what, length, whole, NULL) == CL_SUCCESS)
         keep_text(whole, length, text, size);
     free(whole);
+    return CLF_SUCCESS;
 }
 
-static void platform_text(cl_platform_id id, cl_platform_info what, char *text, size_t size)
+static clf_status platform_text(cl_platform_id id, cl_platform_info what, char *text, size_t size)
 {
-    char *whole = NULL;
     size_t length = 0;
+    char *whole;
 
     text[0] = '\0';
-    if (clGetPlatformInfo(id, what, 0, NULL, &length) == CL_SUCCESS && length)
-        whole = malloc(length + 1);
-    if (whole && clGetPlatformInfo(id, what, length, whole, NULL) == CL_SUCCESS)
+    if (clGetPlatformInfo(id, what, 0, NULL, &length) != CL_SUCCESS || length == 0)
+        return CLF_SUCCESS;
+    whole = malloc(length + 1);
+    if (!whole)
+        return clf__no_memory(length + 1);
+    if (clGetPlatformInfo(id, what, length, whole, NULL) == CL_SUCCESS)
         keep_text(whole, length, text, size);
     free(whole);
+    return CLF_SUCCESS;
+}
+
+static clf_status describe_in_words(cl_platform_id platform, cl_device_id id, clf_device_info *info)
+{
+    clf_status status = platform_text(platform, CL_PLATFORM_NAME, info->platform, sizeof info->platform);
+
+    if (!status)
+        status = platform_text(platform, CL_PLATFORM_VENDOR, info->platform_vendor, sizeof info->platform_vendor);
+    if (!status)
+        status = device_text(id, CL_DEVICE_NAME, info->name, sizeof info->name);
+    if (!status)
+        status = device_text(id, CL_DEVICE_VENDOR, info->vendor, sizeof info->vendor);
+    return status ? status : device_text(id, CL_DRIVER_VERSION, info->driver, sizeof info->driver);
 }
 
 static bool contains_any(const char *text, const char *const *words)
@@ -71,6 +92,7 @@ clf_status clf__device_describe(cl_platform_id platform, cl_device_id id, clf_de
     cl_bool unified = CL_FALSE;
     cl_ulong memory = 0;
     cl_uint units = 0;
+    clf_status status;
     cl_int code;
 
     memset(info, 0, sizeof *info);
@@ -78,11 +100,9 @@ clf_status clf__device_describe(cl_platform_id platform, cl_device_id id, clf_de
     info->platform_id = platform;
     info->device_id = id;
     info->rank = -1;
-    platform_text(platform, CL_PLATFORM_NAME, info->platform, sizeof info->platform);
-    platform_text(platform, CL_PLATFORM_VENDOR, info->platform_vendor, sizeof info->platform_vendor);
-    device_text(id, CL_DEVICE_NAME, info->name, sizeof info->name);
-    device_text(id, CL_DEVICE_VENDOR, info->vendor, sizeof info->vendor);
-    device_text(id, CL_DRIVER_VERSION, info->driver, sizeof info->driver);
+    status = describe_in_words(platform, id, info);
+    if (status)
+        return status;
     code = clGetDeviceInfo(id, CL_DEVICE_TYPE, sizeof info->type, &info->type, NULL);
     if (!code)
         code = clGetDeviceInfo(id, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof memory, &memory, NULL);
@@ -101,14 +121,16 @@ clf_status clf__device_describe(cl_platform_id platform, cl_device_id id, clf_de
 }
 
 /* Where the card sits, as far as the driver tells. */
-static void identify(cl_device_id id, clf__card *card)
+static clf_status identify(cl_device_id id, clf__card *card)
 {
     char extensions[8192];
     unsigned char topology[24] = { 0 };
     cl_uint bus = 0, slot = 0, domain = 0;
 
     memset(card, 0, sizeof *card);
-    device_text(id, CL_DEVICE_EXTENSIONS, extensions, sizeof extensions);
+    clf_status status = device_text(id, CL_DEVICE_EXTENSIONS, extensions, sizeof extensions);
+    if (status)
+        return status;
     if (strstr(extensions, "cl_khr_device_uuid"))
         card->has_uuid = clGetDeviceInfo(id, QUERY_UUID_KHR, sizeof card->uuid, card->uuid, NULL) == CL_SUCCESS;
     if (strstr(extensions, "cl_khr_pci_bus_info"))
@@ -130,21 +152,21 @@ static void identify(cl_device_id id, clf__card *card)
         for (int i = 0; i < 3; i++)
             card->pci[1 + i] = topology[21 + i];
     }
+    return CLF_SUCCESS;
 }
 
 /* Can our kernels run there: available, with a compiler, OpenCL 1.2 or later? */
-static bool is_usable(cl_device_id id)
+static clf_status ask_usable(cl_device_id id, bool *usable)
 {
     cl_bool available = CL_FALSE, compiler = CL_FALSE;
     int major = 0, minor = 0;
     char version[128];
 
-    device_text(id, CL_DEVICE_VERSION, version, sizeof version);
-    if (sscanf(version, "OpenCL %d.%d", &major, &minor) != 2 || major < 1 || (major == 1 && minor < 2))
-        return false;
-    return clGetDeviceInfo(id, CL_DEVICE_AVAILABLE, sizeof available, &available, NULL) == CL_SUCCESS && available &&
-           clGetDeviceInfo(id, CL_DEVICE_COMPILER_AVAILABLE, sizeof compiler, &compiler, NULL) == CL_SUCCESS &&
-           compiler;
+    clf_status status = device_text(id, CL_DEVICE_VERSION, version, sizeof version);
+    *usable = sscanf(version, "OpenCL %d.%d", &major, &minor) == 2 && (major > 1 || (major == 1 && minor >= 2)) &&
+              !clGetDeviceInfo(id, CL_DEVICE_AVAILABLE, sizeof available, &available, NULL) && available &&
+              !clGetDeviceInfo(id, CL_DEVICE_COMPILER_AVAILABLE, sizeof compiler, &compiler, NULL) && compiler;
+    return status;
 }
 
 typedef struct device_list {
@@ -219,14 +241,20 @@ static clf_status add_platform(device_list *list, cl_platform_id platform, int i
     for (cl_uint i = 0; i < count && !status; i++) {
         clf_device_info *info = &list->infos[list->count];
 
-        if (clf__device_describe(platform, ids[i], info) != CLF_SUCCESS) {
+        status = clf__device_describe(platform, ids[i], info);
+        if (!status)
+            status = identify(ids[i], &list->cards[list->count]);
+        if (!status)
+            status = ask_usable(ids[i], &list->usable[list->count]);
+        if (status == CLF_OUT_OF_HOST_MEMORY)
+            break;
+        if (status) {
             leave_out(list);
+            status = CLF_SUCCESS;
             continue;
         }
         info->platform_index = index;
         info->device_index = (int)i;
-        identify(ids[i], &list->cards[list->count]);
-        list->usable[list->count] = is_usable(ids[i]);
         list->count++;
     }
 done:

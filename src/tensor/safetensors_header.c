@@ -1,5 +1,6 @@
 /* The JSON header of .safetensors files. It comes from anywhere, so every number and name in it is
  * checked before it is used. */
+#include "config/config.h"
 #include "core/status.h"
 #include "tensor/safetensors.h"
 #include "tensor/tensor.h"
@@ -47,7 +48,10 @@ clf_status clf__safetensors_parse(const char *text, size_t length, cJSON **heade
     if (!clf__is_utf8(text, length)) {
         return clf__fail(CLF_INVALID_FILE, "the header is not UTF-8");
     }
-    *header = cJSON_ParseWithLengthOpts(text, length, &end, 0);
+    const clf_status status = clf__json_tree(text, length, &end, header);
+    if (status) {
+        return status;
+    }
     while (*header && end < text + length && strchr(" \t\r\n", *end)) {
         end++;
     }
