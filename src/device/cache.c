@@ -42,7 +42,7 @@ static char *find_directory(void)
     return clf__text_take(&path);
 }
 
-clf_status clf__disk_open(clf__disk_cache *cache, const char *identity, bool known)
+clf_status clf__disk_open(clf__disk_cache *cache, const char *identity)
 {
     memset(cache, 0, sizeof *cache);
     cache->identity = clf__strdup(identity);
@@ -50,10 +50,6 @@ clf_status clf__disk_open(clf__disk_cache *cache, const char *identity, bool kno
     if (!cache->identity || !cache->directory) {
         clf__disk_close(cache);
         return clf__no_memory(strlen(identity) + 1);
-    }
-    if (!known) {
-        clf__log(CLF_LOG_INFO, "the driver does not tell its version: no cache");
-        goto none;
     }
     cache->writable = cache->directory[0] && clf__make_directory(cache->directory);
     if (cache->writable)
@@ -66,10 +62,14 @@ clf_status clf__disk_open(clf__disk_cache *cache, const char *identity, bool kno
         clf__log(CLF_LOG_INFO, "cache directory '%s' cannot be created: no cache", cache->directory);
     else
         clf__log(CLF_LOG_DEBUG, "no cache directory is set: no cache");
-none:
+    clf__disk_switch_off(cache);
+    return CLF_SUCCESS;
+}
+
+void clf__disk_switch_off(clf__disk_cache *cache)
+{
     free(cache->directory);
     cache->directory = NULL;
-    return CLF_SUCCESS;
 }
 
 void clf__disk_close(clf__disk_cache *cache)

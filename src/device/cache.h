@@ -18,10 +18,11 @@ typedef struct clf__disk_key {
 } clf__disk_key;
 
 /* Finds the directory: CLF_CACHE_DIR, $XDG_CACHE_HOME/clformers, $HOME/.cache/clformers. One that cannot
- * be used is logged and leaves the cache off, and so does a device that is not `known`. Only lack of memory is an
- * error. */
-clf_status clf__disk_open(clf__disk_cache *cache, const char *identity, bool known);
+ * be used is logged and leaves the cache off. Only lack of memory is an error. */
+clf_status clf__disk_open(clf__disk_cache *cache, const char *identity);
 void       clf__disk_close(clf__disk_cache *cache);
+/* Nothing is loaded or stored any more. */
+void       clf__disk_switch_off(clf__disk_cache *cache);
 
 /* `kind` keeps different uses apart. */
 clf__disk_key clf__disk_make_key(const clf__disk_cache *cache, const char *kind, const char *options, const char *text);

@@ -60,7 +60,11 @@ clf_status clf__programs_open(clf_device *device)
     if (!status)
         status = identity_of(device, &identity, &known);
     if (!status)
-        status = clf__disk_open(&cache->disk, identity.data, known);
+        status = clf__disk_open(&cache->disk, identity.data);
+    if (!status && !known) {
+        clf__log(CLF_LOG_INFO, "'%s' does not tell its versions: no cache", device->info.name);
+        clf__disk_switch_off(&cache->disk);
+    }
     clf__text_free(&identity);
     if (status)
         clf__programs_close(device);

@@ -36,7 +36,7 @@ static clf__disk_cache open_cache(const char *identity)
 {
     clf__disk_cache cache;
 
-    cr_assert_eq(clf__disk_open(&cache, identity, true), CLF_SUCCESS, "%s", clf_error_message());
+    cr_assert_eq(clf__disk_open(&cache, identity), CLF_SUCCESS, "%s", clf_error_message());
     return cache;
 }
 

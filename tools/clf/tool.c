@@ -172,9 +172,11 @@ const char *clf__tool_bytes(uint64_t bytes, char text[16])
 
 /* ---- files ------------------------------------------------------------------------------------ */
 
+/* Devices and pipes cannot be synced. */
 static bool write_and_close(FILE *file, const char *text)
 {
-    bool good = fputs(text, file) >= 0 && fputc('\n', file) != EOF && fflush(file) == 0 && fsync(fileno(file)) == 0;
+    bool good = fputs(text, file) >= 0 && fputc('\n', file) != EOF && fflush(file) == 0 &&
+                (fsync(fileno(file)) == 0 || errno == EINVAL || errno == ENOTSUP);
     int  error = errno;
     if (fclose(file) != 0 && good) {
         return false;
@@ -183,8 +185,22 @@ static bool write_and_close(FILE *file, const char *text)
     return good;
 }
 
+/* What is no regular file (/dev/stdout, a pipe) is never replaced. */
+static int write_in_place(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    if (!file || !write_and_close(file, text)) {
+        return clf__tool_fail("cannot write '%s': %s", path, strerror(errno));
+    }
+    return CLF__TOOL_OK;
+}
+
 int clf__tool_write_file(const char *path, const char *text)
 {
+    struct stat about;
+    if (stat(path, &about) == 0 && !S_ISREG(about.st_mode)) {
+        return write_in_place(path, text);
+    }
     size_t length = strlen(path) + sizeof ".XXXXXX";
     char  *temporary = malloc(length);
     int    descriptor = -1;
