@@ -60,7 +60,8 @@ void clf__mutex_unlock(clf__mutex *mutex)
     pthread_mutex_unlock(mutex->handle);
 }
 
-static pthread_mutex_t process_locks[CLF__LOCK_COUNT] = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER };
+static pthread_mutex_t process_locks[CLF__LOCK_COUNT] = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
+                                                          PTHREAD_MUTEX_INITIALIZER };
 
 void clf__process_lock(clf__process_lock_id id)
 {

@@ -17,8 +17,9 @@ void       clf__mutex_unlock(clf__mutex *mutex);
 /* Locks for what a process has once; they need no set-up. Take them in the order of the list. */
 typedef enum clf__process_lock_id {
     CLF__LOCK_REGISTRY = 0,
-    CLF__LOCK_LOG      = 1,
-    CLF__LOCK_COUNT    = 2
+    CLF__LOCK_DRIVERS  = 1, /* drivers that are met for the first time */
+    CLF__LOCK_LOG      = 2,
+    CLF__LOCK_COUNT    = 3
 } clf__process_lock_id;
 void clf__process_lock(clf__process_lock_id id);
 void clf__process_unlock(clf__process_lock_id id);

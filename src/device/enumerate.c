@@ -2,6 +2,7 @@
 #include "device/list.h"
 
 #include "core/log.h"
+#include "core/os.h"
 #include "core/status.h"
 #include "core/text.h"
 #include <stdio.h>
@@ -262,7 +263,7 @@ done:
     return status;
 }
 
-clf_status clf__enumerate(clf_device_info **infos, size_t *count)
+static clf_status enumerate(clf_device_info **infos, size_t *count)
 {
     device_list list = { 0 };
     cl_platform_id *platforms = NULL;
@@ -306,6 +307,17 @@ clf_status clf__enumerate(clf_device_info **infos, size_t *count)
 fail:
     free_list(&list); /* what is handed out is no longer in it */
     free(platforms);
+    return status;
+}
+
+/* One thread at a time: while PoCL 3.1 sets up its devices for one thread, it shows them half done to another. */
+clf_status clf__enumerate(clf_device_info **infos, size_t *count)
+{
+    clf_status status;
+
+    clf__process_lock(CLF__LOCK_DRIVERS);
+    status = enumerate(infos, count);
+    clf__process_unlock(CLF__LOCK_DRIVERS);
     return status;
 }
 
