@@ -104,7 +104,8 @@ CLF_API const clf_capabilities *clf_device_get_capabilities(const clf_device *de
 
 /* Programs built from source and programs taken from the on-disk cache since the device was
  * opened. The cache lives in CLF_CACHE_DIR, else $XDG_CACHE_HOME/clformers, else
- * ~/.cache/clformers; CLF_CACHE_DIR="" turns it off. */
+ * ~/.cache/clformers; CLF_CACHE_DIR="" turns it off. Above CLF_CACHE_LIMIT (bytes, or such as 500M; 1G unless set,
+ * 0 = no limit) the entries that were not used for the longest time are removed. */
 typedef struct clf_program_stats {
     uint64_t built;
     uint64_t loaded;

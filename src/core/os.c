@@ -4,6 +4,8 @@
 #include "core/os.h"
 
 #include "core/status.h"
+#include "core/text.h"
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -254,6 +256,64 @@ clf_status clf__file_write(const char *path, const clf__piece *pieces, size_t co
     status = replace_file(real, about.st_mode & 0777, pieces, count);
     free(real);
     return status;
+}
+
+/* Adds a file to the list, its name to `names`; until the end, the place of a name stands for its address. */
+static bool add_file(DIR *directory, const char *name, const struct timespec *now, clf__text *entries, clf__text *names)
+{
+    clf__file_entry entry = { .name = NULL };
+    struct stat about;
+
+    if (fstatat(dirfd(directory), name, &about, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(about.st_mode))
+        return true; /* gone meanwhile, or nothing of ours */
+    entry.bytes = (uint64_t)about.st_size;
+    entry.age = (double)(now->tv_sec - about.st_mtim.tv_sec) + 1e-9 * (double)(now->tv_nsec - about.st_mtim.tv_nsec);
+    clf__text_append(entries, (const char *)&entry, sizeof entry);
+    clf__text_append(names, name, strlen(name) + 1);
+    return !entries->failed && !names->failed;
+}
+
+clf_status clf__directory_list(const char *path, clf__file_entry **files, size_t *count)
+{
+    clf__text entries = { 0 }, names = { 0 };
+    DIR *directory = opendir(path);
+    const struct dirent *entry;
+    struct timespec now;
+    bool good = true;
+    char *name;
+
+    *files = NULL;
+    *count = 0;
+    if (!directory)
+        return file_error("open", path);
+    clock_gettime(CLOCK_REALTIME, &now);
+    while (good && (entry = readdir(directory)) != NULL)
+        good = add_file(directory, entry->d_name, &now, &entries, &names);
+    closedir(directory);
+    *count = entries.length / sizeof **files;
+    clf__text_append(&entries, names.data, names.length);
+    if (entries.failed || names.failed) {
+        clf__text_free(&entries);
+        clf__text_free(&names);
+        *count = 0;
+        return clf__no_memory(names.length);
+    }
+    clf__text_free(&names);
+    *files = (clf__file_entry *)(void *)clf__text_take(&entries);
+    name = (char *)(*files + *count);
+    for (size_t i = 0; i < *count; i++, name += strlen(name) + 1)
+        (*files)[i].name = name;
+    return CLF_SUCCESS;
+}
+
+void clf__file_touch(const char *path)
+{
+    (void)utimensat(AT_FDCWD, path, NULL, 0);
+}
+
+void clf__file_remove(const char *path)
+{
+    (void)unlink(path);
 }
 
 bool clf__make_directory(const char *path)

@@ -36,6 +36,12 @@ bool       clf__file_exists(const char *path);
 typedef struct clf__piece { const void *data; size_t size; } clf__piece;
 clf_status clf__file_write(const char *path, const clf__piece *pieces, size_t count);
 
+/* The plain files of a directory; free() *files, one block with the names in it. */
+typedef struct clf__file_entry { const char *name; uint64_t bytes; double age; /* seconds since its last change */ } clf__file_entry;
+clf_status clf__directory_list(const char *path, clf__file_entry **files, size_t *count);
+void       clf__file_touch(const char *path);  /* as if it were changed now; failures do not matter */
+void       clf__file_remove(const char *path); /* the same */
+
 /* Creates a directory and its parents; true when it exists and can be written afterwards. */
 bool clf__make_directory(const char *path);
 

@@ -143,6 +143,8 @@ bool clf__disk_load(const clf__disk_cache *cache, clf__disk_key key, void **data
         free(*data);
         *data = NULL;
         *size = 0;
+    } else if (cache->writable) {
+        clf__file_touch(name); /* used just now: one of the last to go */
     }
 done:
     free(name);
@@ -162,5 +164,7 @@ void clf__disk_store(const clf__disk_cache *cache, clf__disk_key key, const void
     name = file_name(cache, key);
     if (name && clf__file_write(name, pieces, 2) != CLF_SUCCESS)
         clf__log(CLF_LOG_INFO, "cache: %s", clf_error_message());
+    else if (name)
+        clf__disk_trim(cache);
     free(name);
 }

@@ -30,7 +30,15 @@ clf__disk_key clf__disk_make_key(const clf__disk_cache *cache, const char *kind,
 /* The stored bytes, or false when there are none or the file is damaged. free() the data. */
 bool clf__disk_load(const clf__disk_cache *cache, clf__disk_key key, void **data, size_t *size);
 
-/* Failures are logged, nothing more: the next process compiles again. */
+/* Failures are logged, nothing more: the next process compiles again. Keeps the cache below its limit. */
 void clf__disk_store(const clf__disk_cache *cache, clf__disk_key key, const void *data, size_t size);
+
+/* ---- cache_limit.c ------------------------------------------------------------------------------- */
+
+/* Removes the entries that were not used for the longest time until the rest is below CLF_CACHE_LIMIT, and what
+ * a process that died left half written. */
+void     clf__disk_trim(const clf__disk_cache *cache);
+/* "500M" in bytes; the default for NULL, "" and what is no number, UINT64_MAX for "0". */
+uint64_t clf__disk_limit(const char *text);
 
 #endif

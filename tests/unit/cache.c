@@ -252,6 +252,60 @@ Test(cache, writers_share_a_directory)
     cr_assert_eq(list_files(names, 10), 1, "no temporary file is left");
 }
 
+/* ---- its size ---------------------------------------------------------------------------------- */
+
+Test(cache, limit)
+{
+    static const struct { const char *text; uint64_t bytes; } limits[] = {
+        { NULL, 1 << 30 }, { "", 1 << 30 },   { "0", UINT64_MAX },     { "100", 100 },     { "7K", 7 << 10 },
+        { "3M", 3 << 20 }, { "2G", 2ull << 30 }, { "much", 1 << 30 }, { "-1", 1 << 30 }, { "5 M", 1 << 30 },
+        { "5MB", 1 << 30 }, { "99999999999999999999", 1 << 30 }, { "99999999999G", 1 << 30 },
+    };
+
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
+        cr_assert_eq(clf__disk_limit(limits[i].text), limits[i].bytes, "'%s'", limits[i].text);
+}
+
+/* Entries of 1000 bytes and their header, the first the oldest by an hour, and so on. */
+Test(cache, what_was_not_used_for_the_longest_time_goes)
+{
+    clf__disk_cache cache = open_cache("device A");
+    clf__disk_key keys[6];
+    char bytes[1000] = "", names[10][PATH_SIZE], command[PATH_SIZE + 100];
+
+    for (int i = 0; i < 6; i++) {
+        snprintf(bytes, sizeof bytes, "%d", i);
+        keys[i] = clf__disk_make_key(&cache, "test", "", bytes);
+        if (i == 5) {
+            cr_assert(loads(&cache, keys[0]), "used, and so the youngest but one");
+            setenv("CLF_CACHE_LIMIT", "4K", 1);
+            snprintf(command, sizeof command, "touch -d '2 hours ago' %s/dead.bin.1-1.tmp; touch %s/busy.bin.2-1.tmp; "
+                                              "touch -d '2 days ago' %s/else", directory, directory, directory);
+            cr_assert_eq(system(command), 0);
+        }
+        clf__disk_store(&cache, keys[i], bytes, sizeof bytes);
+        snprintf(command, sizeof command, "touch -d '%d hours ago' %s/%016llx%016llx.bin", 10 - i, directory,
+                 (unsigned long long)keys[i].high, (unsigned long long)keys[i].low);
+        cr_assert_eq(system(command), 0);
+    }
+    cr_assert(loads(&cache, keys[0]));
+    for (int i = 1; i < 4; i++)
+        cr_assert_not(loads(&cache, keys[i]), "entry %d", i);
+    cr_assert(loads(&cache, keys[4]));
+    cr_assert(loads(&cache, keys[5]));
+    cr_assert_eq(list_files(names, 10), 5, "and what is not an entry, or still being written");
+
+    setenv("CLF_CACHE_LIMIT", "500", 1);
+    clf__disk_store(&cache, keys[1], bytes, sizeof bytes);
+    cr_assert_not(loads(&cache, keys[1]), "more than the whole limit");
+    cr_assert_eq(list_files(names, 10), 2);
+    setenv("CLF_CACHE_LIMIT", "0", 1);
+    for (int i = 0; i < 6; i++)
+        clf__disk_store(&cache, keys[i], bytes, sizeof bytes);
+    cr_assert_eq(list_files(names, 10), 8);
+    clf__disk_close(&cache);
+}
+
 /* ---- programs ----------------------------------------------------------------------------------- */
 
 static const clf_source sources[] = {
