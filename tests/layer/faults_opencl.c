@@ -223,3 +223,40 @@ Test(faults, of_a_cache_that_is_filled)
     empty_cache();
     cr_assert_eq(rmdir(cold), 0);
 }
+
+/* The pool may hold 0, 1, 2, ... KiB: what does not fit is refused with the bytes asked for, and works once it may. */
+Test(faults, of_device_memory_that_runs_out)
+{
+    int refused = 0, went_through = 0;
+
+    for (uint64_t limit = 1; went_through == 0; limit += 1024) {
+        const layer_counts before = lay->count();
+        job j = { .device = NULL };
+        int refusals = 0;
+
+        lay->reset();
+        for (const job_stage *stage = job_stages; stage->name; stage++) {
+            unsigned long long asked = 0;
+
+            if (stage > job_stages)
+                clf_pool_set_limit(j.device, limit);
+            const clf_status status = stage->run(&j);
+            if (status == CLF_SUCCESS)
+                continue;
+            refusals++;
+            cr_assert_eq(status, CLF_OUT_OF_DEVICE_MEMORY, "%s", clf_error_message());
+            const char *number = strstr(clf_error_message(), "a buffer of ");
+            cr_assert(number && sscanf(number, "a buffer of %llu bytes was asked for", &asked) == 1 && asked > 0, "%s",
+                      clf_error_message());
+            cr_assert_lt(lay->count().bytes, before.bytes + limit + 64 * 1024, "the limit is kept");
+            clf_pool_set_limit(j.device, 0);
+            cr_assert_eq(stage->run(&j), CLF_SUCCESS, "%s: %s", stage->name, clf_error_message());
+        }
+        job_close(&j);
+        cr_assert(nothing_left(&before));
+        refused += refusals;
+        went_through = refusals == 0;
+    }
+    printf("faults: %d refused for lack of device memory, %d survived\n", refused, refused);
+    cr_assert_gt(refused, 20);
+}

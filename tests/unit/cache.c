@@ -5,6 +5,8 @@
 #include "device/device.h"
 #include "device/program.h"
 #include "devices.h"
+#include <clformers/log.h>
+#include "toy.h"
 #include <dirent.h>
 #include <pthread.h>
 #include <string.h>
@@ -397,4 +399,56 @@ static void use_programs(clf_device *device)
 Test(cache, programs_come_from_the_cache, .timeout = 300)
 {
     for_each_device(use_programs);
+}
+
+/* ---- warming up --------------------------------------------------------------------------------- */
+
+static void count_stored(clf_log_level level, const char *line, void *user)
+{
+    (void)level;
+    *(int *)user += strstr(line, "programs stored") != NULL;
+}
+
+static clf_program_stats prepare_toy(clf_device *device)
+{
+    const clf_args args = toy_args(1, 2, 3, 4, 5, 6);
+    clf_instance *instance = NULL;
+
+    cr_assert_eq(toy_instance(device, &toy, "{}", NULL, &instance), CLF_SUCCESS, "%s", clf_error_message());
+    cr_assert_eq(clf_prepare(instance, &args, NULL), CLF_SUCCESS, "%s", clf_error_message());
+    clf_instance_release(instance);
+    return clf_device_program_stats(device);
+}
+
+/* While the first device is still open, a second finds everything; nothing is written twice. */
+static void prepare_twice(clf_device *device)
+{
+    const clf_device_info *info = clf_device_get_info(device);
+    clf_device *first, *second;
+    clf_program_stats stats;
+    char name[32], command[128];
+    int stored = 0;
+
+    snprintf(command, sizeof command, "rm -f %s/*", directory);
+    cr_assert_eq(system(command), 0);
+    snprintf(name, sizeof name, "%d:%d", info->platform_index, info->device_index);
+    clf_log_set(CLF_LOG_INFO, count_stored, &stored);
+    cr_assert_eq(clf_device_open(name, &first), CLF_SUCCESS, "%s", clf_error_message());
+    stats = prepare_toy(first);
+    cr_assert(stats.built == 1 && stats.loaded == 0);
+    const int once = stored;
+    (void)prepare_toy(first);
+    cr_assert_eq(clf_device_open(name, &second), CLF_SUCCESS, "%s", clf_error_message());
+    stats = prepare_toy(second);
+    cr_expect(stats.built == 0 && stats.loaded == 1, "%s: built %d, loaded %d", info->name, (int)stats.built,
+              (int)stats.loaded);
+    clf_device_release(first);
+    clf_device_release(second);
+    clf_log_set(CLF_LOG_OFF, NULL, NULL);
+    cr_expect(once <= 1 && stored == once, "%s: stored %d times, then %d times", info->name, once, stored - once);
+}
+
+Test(cache, preparing_stores, .timeout = 300)
+{
+    for_each_device(prepare_twice);
 }
