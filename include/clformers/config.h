@@ -19,7 +19,7 @@ typedef enum clf_field_type {
     CLF_FIELD_ENUM      = 4, /* int, an index into choices; JSON: the choice's name */
     CLF_FIELD_STRING    = 5, /* char *, owned by the config */
     CLF_FIELD_TENSOR    = 6, /* clf_host_tensor *, owned; JSON: nested arrays (of numbers, booleans, "inf", "-inf",
-                                "nan") or {"tensor": "name"} */
+                                "nan") or {"tensor": "name"}; i64 between -2^53 and 2^53 */
     CLF_FIELD_COMPONENT = 7  /* clf_nested_config *, owned; JSON: an object with "name" */
 } clf_field_type;
 

@@ -52,7 +52,7 @@ static bool put(clf_host_tensor *tensor, int64_t i, double value)
 {
     static const struct { clf_dtype dtype; double min, max; } ranges[] = {
         { CLF_I8, -128, 127 },           { CLF_I16, -32768, 32767 }, { CLF_I32, -2147483648.0, 2147483647.0 },
-        { CLF_I64, -9007199254740992.0, 9007199254740992.0 }, /* what a double counts exactly */
+        { CLF_I64, -9007199254740991.0, 9007199254740991.0 }, /* what a double tells from its neighbours */
         { CLF_U8, 0, 255 },              { CLF_BOOL8, 0, 1 },
     };
 
@@ -131,8 +131,9 @@ clf_status clf__host_tensor_copy(const clf_host_tensor *tensor, clf_host_tensor 
 static clf_status misfit(const clf_field *field, int64_t i, double value, clf_dtype dtype)
 {
     char number[40];
-    return clf__fail(CLF_OUT_OF_RANGE, "'%s': element %lld is %s, which is no %s", field->name, (long long)i,
-                     clf__json_number(number, value, false), clf_dtype_name(dtype));
+    return clf__fail(CLF_OUT_OF_RANGE, "'%s': element %lld is %s, which is no %s%s", field->name, (long long)i,
+                     clf__json_number(number, value, false), clf_dtype_name(dtype),
+                     dtype == CLF_I64 ? " between -2^53 and 2^53" : "");
 }
 
 /* {"tensor": "name"}: a converted copy of what the caller knows under that name. */
@@ -151,18 +152,20 @@ static clf_status by_name(const clf_field *field, const cJSON *value, const clf_
         count_elements(found) < 0 || (!found->data && count_elements(found) > 0))
         return clf__fail(CLF_INVALID_CONFIG, "'%s': tensor '%.80s' is malformed", field->name, name->valuestring);
 
+    const clf_dtype dtype = field->dtype ? field->dtype : found->dtype;
+    const int64_t elements = count_elements(found);
     clf_host_tensor *made = NULL;
-    clf_status status = allocate(found, field->dtype ? field->dtype : found->dtype, &made);
+    clf_status status = allocate(found, dtype, &made);
     if (status)
         return status;
-    int64_t elements = count_elements(found);
-    if (made->dtype == found->dtype && elements > 0)
-        memcpy(made->data, found->data, (size_t)elements * clf_dtype_size(found->dtype));
-    for (int64_t i = 0; made->dtype != found->dtype && i < elements; i++) {
+    const bool as_it_is = dtype == found->dtype && dtype != CLF_I64; /* not every i64 survives being printed */
+    if (as_it_is && elements > 0)
+        memcpy(made->data, found->data, (size_t)elements * clf_dtype_size(dtype));
+    for (int64_t i = 0; !as_it_is && i < elements; i++) {
         double element = get(found, i);
-        if (!put(made, i, made->dtype == CLF_BOOL8 ? element != 0 : element)) {
+        if (!put(made, i, dtype == CLF_BOOL8 ? element != 0 : element)) {
             clf__host_tensor_free(made);
-            return misfit(field, i, element, field->dtype);
+            return misfit(field, i, element, dtype);
         }
     }
     *tensor = made;
@@ -211,6 +214,23 @@ static bool element_value(const cJSON *value, clf_dtype dtype, double *element)
     return true;
 }
 
+/* Before anything is allocated: a short text could claim a huge shape by its first entries. */
+static clf_status check_shape(const clf_field *field, const cJSON *value, int depth, const clf_host_tensor *shape)
+{
+    if (depth == shape->rank)
+        return CLF_SUCCESS;
+    if (!cJSON_IsArray(value) || cJSON_GetArraySize(value) != shape->shape[depth])
+        return clf__fail(CLF_INVALID_CONFIG,
+                         "'%s' is ragged: an entry of dimension %d has %d entries, the first has %lld", field->name,
+                         depth, cJSON_IsArray(value) ? cJSON_GetArraySize(value) : 0, (long long)shape->shape[depth]);
+    for (const cJSON *item = value->child; item; item = item->next) {
+        clf_status status = check_shape(field, item, depth + 1, shape);
+        if (status)
+            return status;
+    }
+    return CLF_SUCCESS;
+}
+
 static clf_status fill(const clf_field *field, const cJSON *value, int depth, clf_host_tensor *tensor, int64_t *next)
 {
     char buffer[80];
@@ -225,10 +245,6 @@ static clf_status fill(const clf_field *field, const cJSON *value, int depth, cl
         ++*next;
         return CLF_SUCCESS;
     }
-    if (!cJSON_IsArray(value) || cJSON_GetArraySize(value) != tensor->shape[depth])
-        return clf__fail(CLF_INVALID_CONFIG,
-                         "'%s' is ragged: an entry of dimension %d has %d entries, the first has %lld", field->name,
-                         depth, cJSON_IsArray(value) ? cJSON_GetArraySize(value) : 0, (long long)tensor->shape[depth]);
     for (const cJSON *item = value->child; item; item = item->next) {
         clf_status status = fill(field, item, depth + 1, tensor, next);
         if (status)
@@ -250,7 +266,7 @@ clf_status clf__host_tensor_parse(const clf_field *field, const cJSON *value, co
         return clf__fail(CLF_INVALID_CONFIG, "'%s' must be nested arrays or {\"tensor\": \"name\"}, not %s",
                          field->name, clf__json_describe(value, buffer, sizeof buffer));
     clf_status status = measure(field, value, &shape);
-    if (status)
+    if (status || (status = check_shape(field, value, 0, &shape)))
         return status;
     status = allocate(&shape, field->dtype ? field->dtype : all_boolean(value) ? CLF_BOOL8 : CLF_F32, &made);
     if (status)

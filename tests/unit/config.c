@@ -62,11 +62,16 @@ static float    floats[] = { 1.5f, -INFINITY };
 static int64_t  longs[] = { 3, 4, 5, 6 };
 static const clf_host_tensor float_tensor = { CLF_F32, 1, { 2 }, floats };
 static const clf_host_tensor long_tensor = { CLF_I64, 2, { 2, 2 }, longs };
+static int64_t  large[] = { 1, INT64_MAX };
+static const clf_host_tensor large_tensor = { CLF_I64, 1, { 2 }, large };
 
 static const clf_host_tensor *find_tensor(const char *name, void *user)
 {
     (void)user;
-    return strcmp(name, "floats") == 0 ? &float_tensor : strcmp(name, "longs") == 0 ? &long_tensor : NULL;
+    return strcmp(name, "floats") == 0  ? &float_tensor
+           : strcmp(name, "longs") == 0 ? &long_tensor
+           : strcmp(name, "large") == 0 ? &large_tensor
+                                        : NULL;
 }
 
 static const clf_schema *find_schema(int kind, const char *name, void *user)
@@ -229,9 +234,28 @@ Test(config, tensors)
     refuse(CLF_INVALID_CONFIG, "{\"layout\": [[[[[[1]]]]]]}", "more than 5 dimensions");
     refuse(CLF_OUT_OF_RANGE, "{\"layout\": [1.5]}", "element 0 is 1.5, which is no I32");
     refuse(CLF_OUT_OF_RANGE, "{\"layout\": {\"tensor\": \"floats\"}}", "element 0 is 1.5, which is no I32");
+    /* would not survive being printed and parsed */
+    refuse(CLF_OUT_OF_RANGE, "{\"bias\": {\"tensor\": \"large\"}}", "which is no I64 between -2^53 and 2^53");
     refuse(CLF_UNKNOWN_TENSOR, "{\"layout\": {\"tensor\": \"nobody\"}}", "there is no tensor 'nobody'");
     refuse(CLF_INVALID_CONFIG, "{\"layout\": {\"tensor\": 3}}", "{\"tensor\": \"name\"}");
     refuse(CLF_INVALID_CONFIG, "{\"layout\": {\"tensor\": \"floats\", \"x\": 1}}", "{\"tensor\": \"name\"}");
+}
+
+/* 2 KiB that claim 10^11 elements by the first entry of every level. */
+Test(config, huge_claims)
+{
+    char json[4096] = "{\"layout\": ";
+
+    for (int level = 0; level < 5; level++)
+        strcat(json, "[");
+    strcat(json, "0");
+    for (int level = 0; level < 5; level++) {
+        for (int i = 1; i < 160; i++)
+            strcat(json, ",0");
+        strcat(json, "]");
+    }
+    strcat(json, "}");
+    refuse(CLF_INVALID_CONFIG, json, "'layout' is ragged");
 }
 
 Test(config, nested)
