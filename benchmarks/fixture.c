@@ -113,7 +113,7 @@ static clf_status make_tensor(clf_device *device, const clf__bench_case *what, c
     clf_dtype dtype = io->io_class == CLF_IO_FLOATING ? what->dtype
                     : io->io_class == CLF_IO_SINGLE   ? CLF_F32
                     : io->io_class == CLF_IO_INDEX    ? CLF_I32 : CLF_U8;
-    for (; io->axes[rank] && rank < CLF_MAX_RANK; rank++) {
+    for (; rank < CLF_MAX_RANK && io->axes[rank]; rank++) {
         shape[rank] = extent(what, io->axes[rank]);
     }
     clf_status status = clf_tensor_alloc(device, dtype, rank, shape, tensor);

@@ -141,7 +141,7 @@ static clf_status check_io(const clf_plan *plan, const clf_args *args, int pass,
 
 clf_status clf__check_run(const clf_plan *plan, const clf_args *args, int pass, clf_buffer workspace, clf_buffer saved)
 {
-    const cl_context context = clf_device_context(plan->instance->device);
+    cl_context context = clf_device_context(plan->instance->device);
     regions all = { .count = 0 };
     clf_status status;
 

@@ -32,8 +32,9 @@ clf_status clf__fail(clf_status status, const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    set_message(text, vsnprintf(text, sizeof text, format, arguments));
+    const int length = vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    set_message(text, length);
     return status;
 }
 

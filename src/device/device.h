@@ -43,7 +43,7 @@ const char *clf__device_build_options(const clf_device *device);
 
 /* A device on context and queue, which it retains, with one reference. */
 clf_status clf__device_make(cl_context context, cl_command_queue queue, const clf_device_info *info,
-                            clf_device **device);
+                            clf_device **result);
 
 /* Waits for everything enqueued on a queue so far. clFinish is not enough: after clFlush, rusticl of Mesa 22 returns
  * from it at once; it is the way out when marker or event fail. */

@@ -190,13 +190,19 @@ static clf_status grow(device_list *list, size_t more)
 {
     size_t count = list->count + more;
     clf_device_info *infos = realloc(list->infos, count * sizeof *infos);
-    clf__card *cards = realloc(list->cards, count * sizeof *cards);
-    bool *usable = realloc(list->usable, count * sizeof *usable);
 
-    list->infos = infos ? infos : list->infos;
-    list->cards = cards ? cards : list->cards;
-    list->usable = usable ? usable : list->usable;
-    return infos && cards && usable ? CLF_SUCCESS : clf__no_memory(count * (sizeof *infos + sizeof *cards));
+    if (!infos)
+        return clf__no_memory(count * sizeof *infos);
+    list->infos = infos;
+    clf__card *cards = realloc(list->cards, count * sizeof *cards);
+    if (!cards)
+        return clf__no_memory(count * sizeof *cards);
+    list->cards = cards;
+    bool *usable = realloc(list->usable, count * sizeof *usable);
+    if (!usable)
+        return clf__no_memory(count * sizeof *usable);
+    list->usable = usable;
+    return CLF_SUCCESS;
 }
 
 /* The devices of a platform; free() *ids. A platform without any is no error. */

@@ -38,10 +38,11 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         options->nan_is_zero = true;
         return 0;
     case ARGP_KEY_ARG:
-        if (state->arg_num > 1) {
+        if (state->arg_num < 2) {
+            options->paths[state->arg_num] = argument;
+        } else {
             clf__tool_usage("compare takes two files, but got '%s' as well", argument);
         }
-        options->paths[state->arg_num] = argument;
         return 0;
     case ARGP_KEY_END:
         if (!options->paths[1]) {

@@ -110,7 +110,7 @@ static int describe_output(clf__job *job, const clf_io *io, const int64_t extent
 {
     int64_t shape[CLF_MAX_RANK];
     int     rank = 0;
-    for (; io->axes[rank] && rank < CLF_MAX_RANK; rank++) {
+    for (; rank < CLF_MAX_RANK && io->axes[rank]; rank++) {
         shape[rank] = extents[(unsigned char)io->axes[rank]];
         if (shape[rank] < 0) {
             return clf__tool_fail("output '%s': no input tells the extent of axis %c", io->name, io->axes[rank]);
