@@ -8,6 +8,9 @@
 #define CLF_VERSION_MINOR 1
 #define CLF_VERSION_PATCH 0
 
+/* The version of the headers as clf_version_number() gives that of the library. */
+#define CLF_VERSION_NUMBER (CLF_VERSION_MAJOR * 10000 + CLF_VERSION_MINOR * 100 + CLF_VERSION_PATCH)
+
 CLF_BEGIN
 
 /* Version of the loaded library as "major.minor.patch"; a static string. */

@@ -1,4 +1,4 @@
-# Extracts the C block behind the marker in README.md, builds it against the library and runs it.
+# Extracts the C block behind the marker in README.md, which docs/examples/ holds as well, builds it against the library and runs it.
 cmake_minimum_required(VERSION 3.22)
 
 file(READ ${readme} text)
@@ -7,6 +7,11 @@ if(NOT found)
     message(FATAL_ERROR "no C block behind <!-- example --> in ${readme}")
 endif()
 file(WRITE ${work}/example.c "${CMAKE_MATCH_1}")
+cmake_path(GET readme PARENT_PATH root)
+file(READ ${root}/docs/examples/attention.c installed)
+if(NOT installed STREQUAL CMAKE_MATCH_1)
+    message(FATAL_ERROR "docs/examples/attention.c is not the example of README.md; it is what gets installed")
+endif()
 
 cmake_path(GET library PARENT_PATH folder)
 execute_process(COMMAND ${cc} -std=c11 -Wall -Wextra -Werror -I${include} ${work}/example.c -o ${work}/example

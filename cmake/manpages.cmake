@@ -1,0 +1,35 @@
+# Writes ${output}/clf.1 and ${output}/clf-<command>.1 from the texts that ${clf} prints.
+cmake_minimum_required(VERSION 3.22)
+
+function(page name command summary)
+    execute_process(COMMAND ${help2man} --no-info --section=1 --source=clformers\ ${version} --manual=clformers
+                            --version-string=${version} --name=${summary} --include=${output}/see.h2m "${command}"
+                    OUTPUT_VARIABLE text COMMAND_ERROR_IS_FATAL ANY)
+    string(TOUPPER ${name} title)
+    string(REPLACE ".TH CLF " ".TH ${title} " text "${text}")
+    string(REGEX REPLACE "\nclf [a-z]+ \\\\- " "\n${name} \\\\- " text "${text}")
+    file(WRITE ${output}/${name}.1 "${text}")
+endfunction()
+
+execute_process(COMMAND ${clf} help OUTPUT_VARIABLE overview COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "\n  [a-z]+ +[^\n]+" rows "${overview}")
+set(commands "")
+foreach(row IN LISTS rows)
+    string(REGEX MATCH "^\n  ([a-z]+) +(.*)$" row "${row}")
+    if(NOT CMAKE_MATCH_1 STREQUAL "help")
+        list(APPEND commands ${CMAKE_MATCH_1})
+        set(summary_${CMAKE_MATCH_1} "${CMAKE_MATCH_2}")
+    endif()
+endforeach()
+if(NOT commands)
+    message(FATAL_ERROR "no commands in what `${clf} help` prints")
+endif()
+
+file(REMOVE_RECURSE ${output})
+list(JOIN commands "(1), clf-" see)
+file(WRITE ${output}/see.h2m "[SEE ALSO]\nclf(1), clf-${see}(1)\n")
+foreach(command IN LISTS commands)
+    page(clf-${command} "${clf} ${command}" "${summary_${command}}")
+endforeach()
+page(clf ${clf} "attention mechanisms and transformer parts for OpenCL devices")
+file(REMOVE ${output}/see.h2m)
