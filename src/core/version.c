@@ -10,5 +10,5 @@ const char *clf_version(void)
 
 int clf_version_number(void)
 {
-    return CLF_VERSION_MAJOR * 10000 + CLF_VERSION_MINOR * 100 + CLF_VERSION_PATCH;
+    return CLF_VERSION_NUMBER;
 }
