@@ -14,8 +14,8 @@ typedef struct clf__extents {
  * Errors: CLF_INVALID_VALUE for a size of 0 or beyond what this library knows. */
 clf_status clf__copy_sized(void *to, size_t size, const void *from, size_t from_size, const char *name);
 
-/* The resolve hook, then what config and traits say about causal and dropout. Under xformers
- * semantics that is left to the hook: some parts ignored these fields, and weights were trained so. */
+/* The resolve hook, then what config and traits say about causal and dropout, under every semantics unless the
+ * part has CLF_TRAIT_XFORMERS_LENIENT. */
 clf_status clf__resolve(const clf_component *component, void *config, const clf_args *args);
 int        clf__semantics(const clf_component *component, const void *config);
 

@@ -25,7 +25,9 @@ clf_status clf__resolve(const clf_component *component, void *config, const clf_
         if (status)
             return clf__fail_prefix(status, "%s", component->name);
     }
-    if (component->kind != CLF_ATTENTION || clf__semantics(component, config) != CLF_SEMANTICS_PAPER)
+    if (component->kind != CLF_ATTENTION)
+        return CLF_SUCCESS;
+    if ((traits & CLF_TRAIT_XFORMERS_LENIENT) && clf__semantics(component, config) == CLF_SEMANTICS_XFORMERS)
         return CLF_SUCCESS;
     const bool *causal = member(component, config, "causal", CLF_FIELD_BOOL);
     const float *dropout = member(component, config, "dropout", CLF_FIELD_FLOAT);

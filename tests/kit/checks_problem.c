@@ -146,7 +146,8 @@ static clf__kit_verdict check_plan(clf__kit_check *check, clf__kit_problem *p, c
             return clf__kit_finding(check, "family %s: a second run gives other bits in %s", family, differs);
         }
     }
-    if (check->c->causal && !(passes & CLF_BACKWARD))
+    const bool ordered = p->component->descriptor->traits & CLF_TRAIT_CAUSAL; /* lenient parts ignore `causal` */
+    if (check->c->causal && ordered && !(passes & CLF_BACKWARD))
         verdict = clf__kit_check_causality(check, p, plan, out);
     return verdict;
 }

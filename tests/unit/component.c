@@ -160,13 +160,25 @@ Test(component, refusals)
     clf_pool_set_limit(device, 0);
 }
 
-/* Under xformers semantics the part itself decides about fields that it may have to ignore. */
+/* Under xformers semantics a part may ignore fields that it cannot honour, but only when it says so. */
 Test(component, xformers_semantics)
 {
+    static const char causal[] = "{\"causal\": true, \"semantics\": \"xformers\"}";
+    static const char dropout[] = "{\"dropout\": 0.5, \"semantics\": \"xformers\"}";
+    clf_descriptor descriptor = *bare.descriptor;
+    clf_component lenient = bare;
     clf_instance *instance;
-    cr_assert_eq(toy_instance(device, &bare, "{\"causal\": true, \"semantics\": \"xformers\"}", NULL, &instance),
-                 CLF_SUCCESS);
-    clf_instance_release(instance);
+
+    refuse(&bare, causal, NULL, CLF_UNSUPPORTED, "'causal' is true");
+    refuse(&bare, dropout, NULL, CLF_UNSUPPORTED, "'dropout' is 0.5");
+    descriptor.traits |= CLF_TRAIT_XFORMERS_LENIENT;
+    lenient.descriptor = &descriptor;
+    refuse(&lenient, "{\"causal\": true}", NULL, CLF_UNSUPPORTED, "'causal' is true");
+    for (int i = 0; i < 2; i++) {
+        cr_assert_eq(toy_instance(device, &lenient, i ? dropout : causal, NULL, &instance), CLF_SUCCESS, "%s",
+                     clf_error_message());
+        clf_instance_release(instance);
+    }
 }
 
 Test(kinds, names)

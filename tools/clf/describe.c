@@ -50,7 +50,8 @@ static const char *const class_names[] = { "?", "floating", "single", "mask", "b
 static const char *const type_names[] = { "?", "int", "float", "bool", "enum", "string", "tensor", "component" };
 static const char *const field_classes[] = { "own", "hint", "semantic" };
 static const char *const trait_names[] = { "causal", "attention_mask", "key_padding_mask", "cross", "value_width",
-                                           "dropout", "lse", "low_precision", "square_sequence" };
+                                           "dropout", "lse", "low_precision", "square_sequence",
+                                           "xformers_lenient" };
 static const char *const init_names[] = { "zero", "one", "uniform", "normal", "own" };
 
 #define NAME_OF(names_, value_) \
