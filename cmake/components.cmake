@@ -1,5 +1,5 @@
-# Writes `clf__builtin_components`: one row for every line that starts with CLF_REGISTER_<KIND>(<name>),
-# sorted by kind and name. The file of a part is called <name>.c.
+# Writes `clf__builtin_components`, for a plugin `clf__plugin_components` (-Dplugin=ON): one row for every line that
+# starts with CLF_REGISTER_<KIND>(<name>), sorted by kind and name. The file of a part is called <name>.c.
 cmake_minimum_required(VERSION 3.22)
 
 set(kinds ATTENTION FEEDFORWARD POSITION_EMBEDDING NORM MULTI_HEAD BLOCK) # the order of clf_kind
@@ -22,9 +22,22 @@ foreach(file IN LISTS files)
             message(FATAL_ERROR "${file}: '${name}' belongs in a file called ${name}.c")
         endif()
         set(home_${kind}_${name} ${file})
+        set(found_a_part ON)
         list(APPEND names_${kind} ${name})
     endforeach()
 endforeach()
+
+set(array clf__builtin_components)
+set(sources NULL)
+set(declarations "")
+if(plugin)
+    if(NOT found_a_part)
+        message(FATAL_ERROR "a plugin needs a part: no file has a line that starts with CLF_REGISTER_")
+    endif()
+    set(array clf__plugin_components)
+    set(sources clf__plugin_sources)
+    set(declarations "extern const clf_source clf__plugin_sources[];\n")
+endif()
 
 set(components "")
 set(rows "")
@@ -34,11 +47,11 @@ foreach(kind IN LISTS kinds)
     foreach(name IN LISTS names_${kind})
         set(part ${prefix}_${name})
         string(APPEND components "extern const clf_descriptor clf__${part};\nstatic const clf_component ${part} = {\n\
-    sizeof(clf_descriptor), CLF_${kind}, \"${name}\", &clf__${part}, NULL\n};\n\n")
+    sizeof(clf_descriptor), CLF_${kind}, \"${name}\", &clf__${part}, ${sources}\n};\n\n")
         string(APPEND rows "    &${part},\n")
     endforeach()
 endforeach()
 
-file(WRITE ${output} "/* Generated from the CLF_REGISTER_ lines of src/. */\n#include <clformers/component.h>\n\n\
-extern const clf_component *const clf__builtin_components[];\n\n${components}\
-const clf_component *const clf__builtin_components[] = {\n${rows}    NULL\n};\n")
+file(WRITE ${output} "/* Generated from CLF_REGISTER_ lines. */\n#include <clformers/component.h>\n\n\
+extern const clf_component *const ${array}[];\n${declarations}\n${components}\
+const clf_component *const ${array}[] = {\n${rows}    NULL\n};\n")

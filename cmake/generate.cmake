@@ -1,23 +1,32 @@
 # The C files that the build writes itself. Each is made by a script of this folder, again whenever a
 # file it reads changes, appears or goes.
 
-# clf_generate(<script> <output> <argument=value>... FILES <file>...): runs cmake/<script>.cmake with
-# `output`, `root` (the source directory) and `list` (a file that holds FILES, one relative path a line).
+# clf_generate(<script> <output> [PLUGIN <name>] FILES <file>...): runs <script>.cmake with `output`, `root` (the source
+# directory, or the current one for a plugin), `list` (a file that holds FILES, relative to it, one a line) and, for a
+# plugin, `plugin`.
 function(clf_generate script output)
-    cmake_parse_arguments(PARSE_ARGV 2 arg "" "" "FILES")
-    set(c_file ${CMAKE_CURRENT_BINARY_DIR}/generated/${script}.c)
-    set(list_file ${CMAKE_CURRENT_BINARY_DIR}/generated/${script}.txt)
+    cmake_parse_arguments(PARSE_ARGV 2 arg "" "PLUGIN" "FILES")
+    set(folder ${CMAKE_CURRENT_BINARY_DIR}/generated)
+    set(root ${PROJECT_SOURCE_DIR})
+    set(arguments "")
+    if(arg_PLUGIN)
+        string(APPEND folder /${arg_PLUGIN})
+        set(root ${CMAKE_CURRENT_SOURCE_DIR})
+        set(arguments -Dplugin=ON)
+    endif()
+    set(c_file ${folder}/${script}.c)
+    set(list_file ${folder}/${script}.txt)
     set(rows "")
     foreach(file IN LISTS arg_FILES)
-        file(RELATIVE_PATH file ${PROJECT_SOURCE_DIR} ${file})
+        file(RELATIVE_PATH file ${root} ${file})
         string(APPEND rows "${file}\n")
     endforeach()
     file(CONFIGURE OUTPUT ${list_file} CONTENT "${rows}" @ONLY) # keeps its time when nothing changed
     add_custom_command(
         OUTPUT ${c_file}
-        COMMAND ${CMAKE_COMMAND} -Doutput=${c_file} -Droot=${PROJECT_SOURCE_DIR} -Dlist=${list_file}
-                -P ${PROJECT_SOURCE_DIR}/cmake/${script}.cmake
-        DEPENDS ${PROJECT_SOURCE_DIR}/cmake/${script}.cmake ${list_file} ${arg_FILES}
+        COMMAND ${CMAKE_COMMAND} -Doutput=${c_file} -Droot=${root} -Dlist=${list_file} ${arguments}
+                -P ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/${script}.cmake
+        DEPENDS ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/${script}.cmake ${list_file} ${arg_FILES}
         COMMENT "Generating ${script}.c"
         VERBATIM)
     set(${output} ${c_file} PARENT_SCOPE)
@@ -32,6 +41,7 @@ function(clf_embed_kernels output)
         file(GLOB_RECURSE found CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/${folder}/*.cl)
         list(APPEND strays ${found})
     endforeach()
+    list(FILTER strays EXCLUDE REGEX "/tests/plugin/") # they belong to the plugins there
     list(REMOVE_ITEM others ${kernels} "")
     list(FILTER others EXCLUDE REGEX "/[.][^/]*$|~$|[.]md$") # what editors leave, and prose
     if(others OR strays)

@@ -18,6 +18,7 @@ configure_package_config_file(cmake/clformersConfig.cmake.in clformersConfig.cma
 # Before 1.0 a new minor version may break callers.
 write_basic_package_version_file(clformersConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/clformersConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/clformersConfigVersion.cmake
+              cmake/plugin.cmake cmake/plugin.c cmake/generate.cmake cmake/components.cmake cmake/kernels.cmake
         DESTINATION ${package_dir} COMPONENT dev)
 
 file(RELATIVE_PATH pc_prefix ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX}) # may be moved

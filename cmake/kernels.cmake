@@ -1,4 +1,5 @@
-# Writes `clf__embedded_sources`: every kernel source as a byte array, which no compiler limits in length.
+# Writes `clf__embedded_sources`, for a plugin `clf__plugin_sources` (-Dplugin=ON): every kernel source as a byte
+# array, which no compiler limits in length. Paths are those below cl/.
 # A kernel has one home, and its name starts with clf_: a second definition in another file is an error.
 cmake_minimum_required(VERSION 3.22)
 
@@ -31,7 +32,7 @@ macro(check_kernels file text)
            heads "${text}")
     foreach(head IN LISTS heads)
         string(REGEX REPLACE ".*void${space}+([A-Za-z0-9_]+)${space}*\\($" "\\1" kernel "${head}")
-        if(NOT kernel MATCHES "^clf_")
+        if(NOT kernel MATCHES "^clf_" AND NOT plugin)
             message(FATAL_ERROR "${file}: the name of kernel '${kernel}' does not start with clf_")
         elseif(DEFINED home_${kernel} AND NOT home_${kernel} STREQUAL "${file}")
             message(FATAL_ERROR "kernel '${kernel}' is defined in ${home_${kernel}} and in ${file}")
@@ -60,5 +61,9 @@ foreach(file IN LISTS files)
     math(EXPR index "${index} + 1")
 endforeach()
 
-file(WRITE ${output} "/* Generated from cl/. */\n#include \"device/source.h\"\n\n${arrays}\
-const clf_source clf__embedded_sources[] = {\n${rows}    { NULL, NULL }\n};\n")
+set(array clf__embedded_sources)
+if(plugin)
+    set(array clf__plugin_sources)
+endif()
+file(WRITE ${output} "/* Generated from kernel sources. */\n#include <clformers/source.h>\n\n\
+extern const clf_source ${array}[];\n\n${arrays}const clf_source ${array}[] = {\n${rows}    { NULL, NULL }\n};\n")

@@ -14,6 +14,7 @@
 #include <clformers/log.h>
 #include <clformers/pattern.h>
 #include <clformers/plan.h>
+#include <clformers/plugin.h>
 #include <clformers/registry.h>
 #include <clformers/safetensors.h>
 #include <clformers/status.h>

@@ -8,6 +8,7 @@
 #define CLFORMERS_COMPONENT_H
 
 #include <clformers/config.h>
+#include <clformers/source.h>
 
 CLF_BEGIN
 
@@ -168,7 +169,7 @@ typedef struct clf_component {
     clf_kind                   kind;
     const char                *name;
     const clf_descriptor      *descriptor;
-    const struct clf_source   *sources; /* kernel sources that come with a plugin; NULL for built-in parts */
+    const clf_source          *sources; /* kernel sources that come with a plugin; NULL for built-in parts */
 } clf_component;
 
 /* The line by which the build finds a part. */

@@ -42,6 +42,9 @@ typedef enum clf_status {
     CLF_INVALID_SELECTOR      = -3021, /* the device selector does not follow the grammar */
     CLF_IO_ERROR              = -3031, /* the operating system refused; the message holds its reason */
     CLF_INVALID_FILE          = -3032, /* a file that does not follow its format */
+    CLF_INVALID_PLUGIN        = -3041, /* no plugin, one for another version, or one whose parts cannot be added */
+    CLF_IN_USE                = -3042, /* cannot go yet: something alive still needs it */
+    CLF_WRONG_RESULT          = -3051, /* a part fails its known-answer check on this device: see CLF_SELFTEST */
     CLF_INTERNAL              = -3099  /* a defect of clformers itself: please report it */
 } clf_status;
 

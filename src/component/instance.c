@@ -1,6 +1,7 @@
 /* Instances: config, parameters and buffers on a device. */
 #include "component/instance.h"
 #include "component/check.h"
+#include "component/module.h"
 #include "core/status.h"
 #include <stdlib.h>
 #include <string.h>
@@ -88,8 +89,12 @@ static void destroy(clf_instance *instance)
         clf_tensor_free(instance->device, &instance->gradients[i]);
         clf_tensor_free(instance->device, &instance->buffers[i]);
     }
+    clf__process_lock(CLF__LOCK_REGISTRY); /* the schema is the part's, whose plugin may go once it is not used */
+    if (instance->counted)
+        clf__module_use(instance->component, instance->given, -1);
     clf_config_free(schema, instance->given);
     clf_config_free(schema, instance->config);
+    clf__process_unlock(CLF__LOCK_REGISTRY);
     clf__mutex_destroy(&instance->mutex);
     clf__mutex_destroy(&instance->apply);
     clf_device_release(instance->device);
@@ -119,8 +124,11 @@ clf_status clf_instance_create(clf_device *device, const clf_component *componen
     *made = (clf_instance){ .device = device, .component = component, .dtype = wanted.dtype, .seed = wanted.seed,
                             .references = 1 };
     if ((status = clf__mutex_init(&made->mutex)) || (status = clf__mutex_init(&made->apply)) ||
-        (status = clf_config_copy(&descriptor->config, config, &made->given)) ||
-        (status = clf_config_copy(&descriptor->config, config, &made->config)) ||
+        (status = clf_config_copy(&descriptor->config, config, &made->given)))
+        goto fail;
+    clf__module_use(component, made->given, 1);
+    made->counted = true;
+    if ((status = clf_config_copy(&descriptor->config, config, &made->config)) ||
         (status = clf__resolve(component, made->config, NULL)) || (status = make_tensors(made)))
         goto fail;
     *instance = made;

@@ -17,6 +17,7 @@ struct clf_instance {
     clf_tensor           parameters[CLF_MAX_PARAMETERS];
     clf_tensor           gradients[CLF_MAX_PARAMETERS];
     clf_tensor           buffers[CLF_MAX_PARAMETERS];
+    bool                 counted;   /* among the uses of its plugin */
     int                  references; /* the caller's, and one for each plan of the caller */
 
     clf__mutex           mutex;      /* guards references and gradients */

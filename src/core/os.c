@@ -6,6 +6,7 @@
 #include "core/status.h"
 #include "core/text.h"
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -62,11 +63,25 @@ void clf__mutex_unlock(clf__mutex *mutex)
     pthread_mutex_unlock(mutex->handle);
 }
 
-static pthread_mutex_t process_locks[CLF__LOCK_COUNT] = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER,
-                                                          PTHREAD_MUTEX_INITIALIZER };
+static pthread_mutex_t process_locks[CLF__LOCK_COUNT];
+static pthread_once_t process_locks_made = PTHREAD_ONCE_INIT;
+
+/* Without attributes, for which memory may be short, they are not recursive; they lock all the same. */
+static void make_process_locks(void)
+{
+    pthread_mutexattr_t attributes;
+    const bool good = pthread_mutexattr_init(&attributes) == 0 &&
+                      pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE) == 0;
+
+    for (int i = 0; i < CLF__LOCK_COUNT; i++)
+        pthread_mutex_init(&process_locks[i], good ? &attributes : NULL);
+    if (good)
+        pthread_mutexattr_destroy(&attributes);
+}
 
 void clf__process_lock(clf__process_lock_id id)
 {
+    pthread_once(&process_locks_made, make_process_locks);
     pthread_mutex_lock(&process_locks[id]);
 }
 
@@ -81,6 +96,30 @@ double clf__now(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* ---- code ---------------------------------------------------------------------------------------- */
+
+clf_status clf__library_open(const char *path, void **library)
+{
+    const char *reason;
+
+    *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (*library)
+        return CLF_SUCCESS;
+    reason = dlerror();
+    return clf__fail(CLF_IO_ERROR, "cannot load '%s': %s", path, reason ? reason : "no reason is given");
+}
+
+void *clf__library_symbol(void *library, const char *name)
+{
+    return dlsym(library, name);
+}
+
+void clf__library_close(void *library)
+{
+    if (library)
+        dlclose(library);
 }
 
 /* ---- files --------------------------------------------------------------------------------------- */

@@ -14,7 +14,7 @@ void       clf__mutex_destroy(clf__mutex *mutex); /* zeroed ones are allowed */
 void       clf__mutex_lock(clf__mutex *mutex);
 void       clf__mutex_unlock(clf__mutex *mutex);
 
-/* Locks for what a process has once; they need no set-up. Take them in the order of the list. */
+/* Locks for what a process has once; they need no set-up and are recursive. Take them in the order of the list. */
 typedef enum clf__process_lock_id {
     CLF__LOCK_REGISTRY = 0,
     CLF__LOCK_DRIVERS  = 1, /* drivers that are met for the first time */
@@ -25,6 +25,12 @@ void clf__process_lock(clf__process_lock_id id);
 void clf__process_unlock(clf__process_lock_id id);
 
 double clf__now(void); /* seconds, monotonic */
+
+/* A shared object of code; a path without a slash is searched for by the system.
+ * Errors: CLF_IO_ERROR with the system's reason. */
+clf_status clf__library_open(const char *path, void **library);
+void      *clf__library_symbol(void *library, const char *name); /* NULL = it has none */
+void       clf__library_close(void *library);
 
 /* A whole file in memory (one NUL byte behind it); free() it.
  * Errors: CLF_IO_ERROR with path and reason; files above `limit` bytes are refused. */

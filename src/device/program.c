@@ -13,7 +13,8 @@
 /* One compiled program. */
 typedef struct entry {
     struct entry     *next;
-    const clf_source *sources;
+    const clf_source *sources;        /* as given last: a plugin may come and go */
+    uint64_t          sources_hash;
     char             *path, *options; /* the caller's options, without the device's prefix */
     cl_program        program;
     clf__disk_key     key;
@@ -216,8 +217,10 @@ void clf__program_store(clf_device *device)
 static entry *find_entry(struct clf__program_cache *cache, const clf_source *sources, const char *path,
                          const char *options)
 {
+    const uint64_t hash = clf__source_hash(sources);
+
     for (entry *one = cache->entries; one; one = one->next)
-        if (one->sources == sources && !strcmp(one->path, path) && !strcmp(one->options, options))
+        if (one->sources_hash == hash && !strcmp(one->path, path) && !strcmp(one->options, options))
             return one;
     return NULL;
 }
@@ -231,6 +234,7 @@ static clf_status add_entry(clf_device *device, const clf_source *sources, const
     if (!one)
         return clf__no_memory(sizeof *one);
     one->sources = sources;
+    one->sources_hash = clf__source_hash(sources);
     one->path = clf__strdup(path);
     one->options = clf__strdup(options);
     status = one->path && one->options ? make_program(device, one, true)
@@ -306,7 +310,9 @@ clf_status clf__program_kernel(clf_device *device, const clf_source *sources, co
         options = "";
     clf__mutex_lock(&device->programs->mutex);
     one = find_entry(device->programs, sources, path, options);
-    if (!one)
+    if (one)
+        one->sources = sources;
+    else
         status = add_entry(device, sources, path, options, &one);
     if (!status)
         status = make_kernel(device, one, name, kernel);

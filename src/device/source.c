@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #define LARGEST_SOURCE ((uint64_t)16 << 20)
 
@@ -95,7 +97,7 @@ static clf_status find_file(const expansion *all, const char *path, const place 
         found->from_plugin = true;
         return CLF_SUCCESS;
     }
-    if (from && from->in_plugin && strncmp(path, "prelude/", 8) != 0)
+    if ((from ? from->in_plugin : all->sources != NULL) && strncmp(path, "prelude/", 8) != 0)
         return unknown_file(path, from);
     if (all->kernel_dir) {
         status = read_from_directory(all->kernel_dir, path, found);
@@ -235,4 +237,15 @@ clf_status clf__source_expand(const clf_source *sources, const char *path, clf__
     if (!status && text->failed)
         status = clf__no_memory(text->length);
     return status;
+}
+
+uint64_t clf__source_hash(const clf_source *sources)
+{
+    uint64_t hash = 0;
+
+    for (const clf_source *one = sources; one && one->path; one++) { /* with the NULs, so that nothing runs together */
+        hash = XXH3_64bits_withSeed(one->path, strlen(one->path) + 1, hash);
+        hash = XXH3_64bits_withSeed(one->text, strlen(one->text) + 1, hash + 1);
+    }
+    return hash;
 }

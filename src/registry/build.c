@@ -1,8 +1,9 @@
 /* From JSON to configs and instances, with the whole registry in view. */
 #include "component/check.h"
 #include "config/config.h"
+#include "core/os.h"
 #include "core/status.h"
-#include <clformers/registry.h>
+#include "registry/registry.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,10 +19,13 @@ static bool known_elsewhere(int kind, const char *key, void *user)
     const view *v = user;
     const int wanted = kind ? kind : (int)v->component->kind;
 
-    for (const clf_component *c = clf_component_next(NULL); c; c = clf_component_next(c))
-        if ((int)c->kind == wanted && clf_schema_find(&c->descriptor->config, key))
-            return true;
-    return false;
+    bool known = false;
+
+    clf__process_lock(CLF__LOCK_REGISTRY); /* no part goes during the walk */
+    for (const clf_component *c = clf_component_next(NULL); c && !known; c = clf_component_next(c))
+        known = (int)c->kind == wanted && clf_schema_find(&c->descriptor->config, key);
+    clf__process_unlock(CLF__LOCK_REGISTRY);
+    return known;
 }
 
 static const clf_host_tensor *find_tensor(const char *name, void *user)
@@ -32,11 +36,15 @@ static const clf_host_tensor *find_tensor(const char *name, void *user)
 
 static const clf_schema *find_schema(int kind, const char *name, void *user)
 {
+    const clf_schema *schema = NULL;
+
     (void)user;
-    for (const clf_component *c = clf_component_next(NULL); c; c = clf_component_next(c))
+    clf__process_lock(CLF__LOCK_REGISTRY);
+    for (const clf_component *c = clf_component_next(NULL); c && !schema; c = clf_component_next(c))
         if ((int)c->kind == kind && strcmp(c->name, name) == 0)
-            return &c->descriptor->config;
-    return NULL;
+            schema = &c->descriptor->config;
+    clf__process_unlock(CLF__LOCK_REGISTRY);
+    return schema;
 }
 
 /* The result stays unresolved: every plan resolves a copy with its own problem. */
@@ -76,7 +84,7 @@ clf_status clf_build(clf_device *device, clf_kind kind, const char *json, clf_in
     *instance = NULL;
     clf_status status = clf__json_name(json, &name);
     if (status == CLF_SUCCESS)
-        status = clf_component_find(kind, name, &component);
+        status = clf__registry_hold(kind, name, &component); /* no other thread unloads its plugin meanwhile */
     free(name);
     if (status == CLF_SUCCESS)
         status = clf_component_config(component, json, NULL, NULL, &config);
@@ -84,5 +92,6 @@ clf_status clf_build(clf_device *device, clf_kind kind, const char *json, clf_in
         status = clf_instance_create(device, component, config, NULL, instance);
     if (component)
         clf_config_free(&component->descriptor->config, config);
+    clf__registry_release(component);
     return status;
 }

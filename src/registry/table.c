@@ -1,4 +1,5 @@
 /* The table of all parts for the documentation. */
+#include "core/os.h"
 #include "core/text.h"
 #include <clformers/registry.h>
 #include <string.h>
@@ -58,6 +59,7 @@ char *clf_component_table(void)
     clf_kind kind = (clf_kind)0;
 
     clf__text_append(&text, "", 0); /* an empty registry gives "" */
+    clf__process_lock(CLF__LOCK_REGISTRY); /* no part goes during the walk */
     for (const clf_component *c = clf_component_next(NULL); c; c = clf_component_next(c)) {
         if (c->kind != kind)
             clf__text_add(&text, "%s| %s | summary | paper | honours | own fields |\n|---|---|---|---|---|\n",
@@ -65,5 +67,6 @@ char *clf_component_table(void)
         kind = c->kind;
         add_row(&text, c);
     }
+    clf__process_unlock(CLF__LOCK_REGISTRY);
     return clf__text_take(&text);
 }

@@ -10,7 +10,7 @@ endfunction()
 macro(generate script)
     string(REPLACE ";" "\n" rows "${ARGN}")
     file(WRITE ${work}/list.txt "${rows}\n")
-    execute_process(COMMAND ${CMAKE_COMMAND} -Doutput=${work}/out.c -Droot=${work} -Dlist=${work}/list.txt
+    execute_process(COMMAND ${CMAKE_COMMAND} -Doutput=${work}/out.c -Droot=${work} -Dlist=${work}/list.txt ${more}
                             -P ${root}/cmake/${script}.cmake
                     RESULT_VARIABLE status OUTPUT_QUIET ERROR_VARIABLE error)
     string(REGEX REPLACE "[ \n]+" " " error "${error}")
@@ -83,3 +83,14 @@ accepted("{ \"a\", clf_reference_a }" "{ NULL, NULL }")
 write(tests/reference/b.c "static clf_status other(const clf_reference *r)\n{\n")
 generate(references tests/reference/b.c)
 refused("tests/reference/b.c" "clf_reference_b")
+
+# The same for a plugin: other names, kernels called as their author likes, parts that know their sources.
+set(more -Dplugin=ON)
+write(cl/b/two.cl "__kernel void attention() {}")
+generate(kernels cl/b/two.cl)
+accepted("const clf_source clf__plugin_sources[]" "{ \"b/two.cl\", source_0 }")
+generate(components src/attention/b.c src/attention/a.c)
+accepted("clf__plugin_components[] = {\n    &attention_a," "\"a\", &clf__attention_a, clf__plugin_sources")
+write(src/attention/helper.c "static int x;\n")
+generate(components src/attention/helper.c)
+refused("CLF_REGISTER_")

@@ -22,4 +22,9 @@ fi
 if command -v strace >/dev/null && strace -o "$work/trace" -f "$clf" list >/dev/null 2>&1; then
     grep -q 'OpenCL/vendors\|/none' "$work/trace" && problem "clf list looks for OpenCL platforms"
 fi
+# A plugin that cannot be loaded is told, and stops what would be incomplete without it.
+CLF_PLUGINS=/nowhere/libtoy.so; export CLF_PLUGINS
+expect 1 list; complains '^clf: CLF_PLUGINS: .*/nowhere/libtoy.so'
+expect 1 describe scaled_dot_product; complains CLF_PLUGINS
+expect 0 list --help
 finish

@@ -238,7 +238,10 @@ int clf__tool_bench(int argc, char **argv)
         options.bench.row = show_row;
         options.bench.end = clf__bench_print_end;
     }
-    int code = check_names(options.bench.components);
+    int code = clf__tool_plugins();
+    if (code == CLF__TOOL_OK) {
+        code = check_names(options.bench.components);
+    }
     if (code == CLF__TOOL_OK) {
         clf__tool_progress("opening the device");
         clf_status status = clf__bench_run(&options.bench, &results);

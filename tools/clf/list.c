@@ -61,6 +61,9 @@ int clf__tool_list(int argc, char **argv)
 {
     int form = TEXT;
     clf__tool_parse(&argp, argc, argv, &form);
+    if (clf__tool_plugins() != CLF__TOOL_OK) {
+        return CLF__TOOL_FAILED;
+    }
     if (form == JSON) {
         return print_json();
     }

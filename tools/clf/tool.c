@@ -269,8 +269,16 @@ fail:
 
 /* ---- components ------------------------------------------------------------------------------- */
 
+int clf__tool_plugins(void)
+{
+    return clf_plugin_load_environment() == CLF_SUCCESS ? CLF__TOOL_OK : clf__tool_fail_status();
+}
+
 int clf__tool_find_component(const char *name, const char *kind, const clf_component **component)
 {
+    if (clf__tool_plugins() != CLF__TOOL_OK) {
+        return CLF__TOOL_FAILED;
+    }
     if (kind) {
         clf_kind number = clf_kind_from_name(kind);
         if (!number) {

@@ -52,6 +52,9 @@ void clf__tool_progress(const char *format, ...) CLF_PRINTF(1, 2);
 /* Takes the line away: before anything else is printed, and at the end. */
 void clf__tool_progress_hide(void);
 
+/* Loads what CLF_PLUGINS names: before the registry is read. Returns an exit code. */
+int clf__tool_plugins(void);
+
 /* A component by name and, when `kind` is not NULL, by kind. Returns an exit code. */
 int clf__tool_find_component(const char *name, const char *kind, const clf_component **component);
 
