@@ -28,8 +28,8 @@ endif()
 run(${CMAKE_COMMAND} -S ${here}/project -B ${work}/consumer/build -G ${generator} -DCMAKE_PREFIX_PATH=${prefix}
     -DCMAKE_C_COMPILER=${cc} -Dinclude=${prefix}/include)
 run(${CMAKE_COMMAND} --build ${work}/consumer/build)
-foreach(program c cpp static static_cpp)
-    run(${work}/consumer/build/consumer_${program})
+foreach(program consumer_c consumer_cpp consumer_static consumer_static_cpp testkit_clformers testkit_static)
+    run(${work}/consumer/build/${program})
 endforeach()
 
 # ---- pkg-config ---------------------------------------------------------------------------------------

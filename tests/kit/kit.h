@@ -207,4 +207,29 @@ clf__kit_verdict clf__kit_check_causality(clf__kit_check *check, clf__kit_proble
 /* What a status that stops a case means: a finding, or a refusal that the traits allow. */
 clf__kit_verdict clf__kit_stopped(clf__kit_check *check, const char *doing, clf_status status);
 
+/* ---- sweep.c, child.c, simulator.c: parts on devices, in this process or in others ------------------------- */
+
+enum { KIT_TROUBLE = 1024 };
+
+/* One part on one device. */
+typedef struct clf__kit_pair {
+    const clf_testkit_sweep_options *options;
+    const clf_component             *component;
+    const clf_device_info           *device;
+    const char                      *selector;             /* of the device */
+    clf_testkit_counts               counts;
+    char                             trouble[KIT_TROUBLE]; /* what went wrong outside the cases; "" = nothing */
+} clf__kit_pair;
+
+/* Runs the pair here, or in a new process of this executable. */
+void clf__kit_pair_here(clf__kit_pair *pair);
+void clf__kit_pair_apart(clf__kit_pair *pair);
+
+/* Oclgrind tells what it sees to a file. Begin before the device is opened; end leaves what was told in `trouble`. */
+typedef struct clf__kit_watch {
+    char path[64]; /* "" = not watching */
+} clf__kit_watch;
+void clf__kit_watch_begin(clf__kit_watch *watch, bool simulator);
+void clf__kit_watch_end(clf__kit_watch *watch, char *trouble, size_t size);
+
 #endif

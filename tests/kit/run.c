@@ -12,6 +12,7 @@ typedef struct session {
     clf_device                  *device;
     char                         selector[64];
     clf_testkit_counts           counts;
+    bool                         seen[KIT_CONVENIENCE + 1]; /* quick: was there a case of this sort? */
 } session;
 
 static void say(const session *s, const char *text)
@@ -37,24 +38,55 @@ static clf__kit_verdict check_case(clf__kit_check *check)
     return KIT_FAILED;
 }
 
-static void run_case(session *s, const clf__kit_case *c, size_t number)
+static void command_of(const session *s, size_t number, char *text, size_t size)
+{
+    const char *quote = strpbrk(s->selector, " ;'()&|") ? "'" : "";
+    snprintf(text, size, "%s --component %s --device %s%s%s --case %zu%s%s",
+             s->options->program ? s->options->program : "clf selftest", s->component->name, quote, s->selector, quote,
+             number, s->options->family ? " --family " : "", s->options->family ? s->options->family : "");
+}
+
+static void tell(const session *s, const clf__kit_check *check, clf__kit_verdict verdict, size_t number)
 {
     static const char *const names[] = { "passed", "FAILED", "refused" };
-    clf__kit_check           check = { .device = s->device, .component = s->component, .c = c,
-                                       .family = s->options->family,
-                                       .every_family = s->options->slow || s->options->only || c->every_family };
-    const clf__kit_verdict   verdict = check_case(&check);
-    char                     about[256], line[1600];
+    char                     about[256], command[256], line[1700];
+    const clf_testkit_case   result = { .number = (int)number, .verdict = (clf_testkit_verdict)verdict, .about = about,
+                                        .why = check->why, .command = command };
+    clf__kit_describe(s->component, check->c, about, sizeof about);
+    command_of(s, number, command, sizeof command);
+    if (s->options->done)
+        s->options->done(&result, s->options->user);
+    if (verdict != KIT_FAILED && !s->options->verbose)
+        return;
+    snprintf(line, sizeof line, "%s %s: %s%s%s", names[verdict], command, about, check->why[0] ? ": " : "", check->why);
+    say(s, line);
+}
+
+static void run_case(session *s, const clf__kit_case *c, size_t number)
+{
+    clf__kit_check   check = { .device = s->device, .component = s->component, .c = c, .family = s->options->family,
+                               .every_family = s->options->slow || s->options->only ||
+                                               (c->every_family && !s->options->quick) };
+    clf__kit_verdict verdict;
+    if (s->options->begin)
+        s->options->begin((int)number, s->options->user);
+    verdict = check_case(&check);
     s->counts.passed += verdict == KIT_PASSED;
     s->counts.failed += verdict == KIT_FAILED;
     s->counts.refused += verdict == KIT_REFUSED;
-    if (verdict != KIT_FAILED && !s->options->verbose)
-        return;
-    clf__kit_describe(s->component, c, about, sizeof about);
-    snprintf(line, sizeof line, "%s %s --component %s --device %s --case %zu: %s%s%s", names[verdict],
-             s->options->program ? s->options->program : "clf_sweep", s->component->name, s->selector, number, about,
-             check.why[0] ? ": " : "", check.why);
-    say(s, line);
+    tell(s, &check, verdict, number);
+}
+
+/* Does this run include case `number`? Quick ones take the first of each sort. */
+static bool is_wanted(session *s, const clf__kit_case *c, size_t number)
+{
+    if (s->options->only)
+        return number == (size_t)s->options->only;
+    if (!s->options->quick)
+        return s->options->slow || !c->slow;
+    const bool first = !s->seen[c->what];
+    s->seen[c->what] = true;
+    return first;
 }
 
 /* The device under test and the selector that names it in lines. */
@@ -90,6 +122,14 @@ static void sum_up(session *s)
     say(s, line);
 }
 
+static clf_status no_such_case(const session *s, size_t count)
+{
+    char line[128];
+    snprintf(line, sizeof line, "%s has %zu cases, there is no case %d", s->component->name, count, s->options->only);
+    say(s, line);
+    return CLF_INVALID_VALUE;
+}
+
 clf_status clf_testkit_run(const clf_component *component, const clf_testkit_options *options,
                            clf_testkit_counts *counts)
 {
@@ -106,9 +146,9 @@ clf_status clf_testkit_run(const clf_component *component, const clf_testkit_opt
     if (cases.failed)
         status = CLF_OUT_OF_HOST_MEMORY;
     else if ((size_t)options->only > cases.count)
-        status = CLF_INVALID_VALUE;
+        status = no_such_case(&s, cases.count);
     for (size_t i = 0; i < cases.count && !status; i++)
-        if (options->only ? i + 1 == (size_t)options->only : options->slow || !cases.list[i].slow)
+        if (is_wanted(&s, &cases.list[i], i + 1))
             run_case(&s, &cases.list[i], i + 1);
     if (!status)
         sum_up(&s);

@@ -6,7 +6,7 @@ expect 2; grep -q Usage "$work/err" || problem "clf alone shows no usage"
 expect 0 --version; says '^clf \(clformers\) [0-9]+\.[0-9]+\.[0-9]+$'
 expect 0 help; says describe
 expect 0 --help; says describe
-for command in devices list describe run compare bench; do
+for command in devices list describe run compare bench selftest; do
     expect 0 $command --help; says "Usage: clf $command"
     expect 0 help $command; says "Usage: clf $command"
     expect 2 $command --no-such-option; complains '^clf: .*no-such-option'

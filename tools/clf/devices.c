@@ -55,7 +55,7 @@ static clf_device *open_entry(const clf_device_info *info)
     return clf_device_open(selector, &device) == CLF_SUCCESS ? device : NULL;
 }
 
-static cJSON *device_json(const clf_device_info *info, bool chosen)
+cJSON *clf__tool_device_json(const clf_device_info *info, bool chosen)
 {
     char type[64];
     type_text(info->type, type, sizeof type);
@@ -180,7 +180,7 @@ int clf__tool_devices(int argc, char **argv)
     for (size_t i = 0; i < count; i++) {
         bool is_default = infos[i].device_id == chosen;
         if (json) {
-            cJSON_AddItemToArray(all, device_json(&infos[i], is_default));
+            cJSON_AddItemToArray(all, clf__tool_device_json(&infos[i], is_default));
         } else {
             print_device(&infos[i], is_default);
         }

@@ -1,6 +1,7 @@
 /* clf: the command-line face of clformers. Every subcommand is a row of one table. */
 #include "tool.h"
 
+#include <clformers/testkit.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@ static const clf__tool_command commands[] = {
     { "run", "run a part on tensors from a .safetensors file", clf__tool_run },
     { "compare", "compare the tensors of two .safetensors files", clf__tool_compare },
     { "bench", "measure the parts on a device", clf__tool_bench },
+    { "selftest", "check the parts on a device against their references", clf__tool_selftest },
     { "help", "show this text, or the help of a command", help },
 };
 
@@ -67,6 +69,10 @@ static int help(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    int code;
+    if (clf_testkit_child(argc, argv, &code)) {
+        return code;
+    }
     /* A reader that goes away is a failed write, told by the exit code. */
     signal(SIGPIPE, SIG_IGN);
     clf__tool_guard_output();
@@ -87,7 +93,7 @@ int main(int argc, char **argv)
     if (!command) {
         return unknown_command(argv[1]);
     }
-    int code = command->run(argc - 1, argv + 1);
+    code = command->run(argc - 1, argv + 1);
     clf__tool_progress_hide();
     return code;
 }

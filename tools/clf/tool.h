@@ -25,6 +25,7 @@ int clf__tool_describe(int argc, char **argv);
 int clf__tool_run(int argc, char **argv);
 int clf__tool_compare(int argc, char **argv);
 int clf__tool_bench(int argc, char **argv);
+int clf__tool_selftest(int argc, char **argv);
 
 /* Prints "clf: <message>" and returns CLF__TOOL_FAILED. */
 int clf__tool_fail(const char *format, ...) CLF_PRINTF(1, 2);
@@ -57,6 +58,9 @@ int clf__tool_plugins(void);
 
 /* A component by name and, when `kind` is not NULL, by kind. Returns an exit code. */
 int clf__tool_find_component(const char *name, const char *kind, const clf_component **component);
+
+/* Everything known about a device, which is opened for that. */
+cJSON *clf__tool_device_json(const clf_device_info *info, bool chosen);
 
 /* Adds `text` of the form key=value to a config object; the value is JSON, else a string. */
 bool clf__tool_set(cJSON *config, const char *text);

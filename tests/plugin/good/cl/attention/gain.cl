@@ -2,11 +2,11 @@
 #include "attention/factor.cl"
 #include "prelude/types.cl"
 
-__kernel void gain(__global const float *v, __global float *out, int keys, int width, float gain)
+__kernel void gain(__global const float *v, long4 v_at, __global float *out, long4 out_at, int keys, int heads, float gain)
 {
-    const int column = get_global_id(0) % width;
+    const int e = get_global_id(0), i = get_global_id(1), b = get_global_id(2) / heads, h = get_global_id(2) % heads;
     float sum = 0;
     for (int k = 0; k < keys; k++)
-        sum = clf_fma(OWN_FACTOR, v[((int)get_global_id(1) * keys + k) * width + column], sum);
-    out[get_global_id(1) * get_global_size(0) + get_global_id(0)] = gain * sum / keys;
+        sum = clf_fma(OWN_FACTOR, v[v_at.s0 + b * v_at.s1 + h * v_at.s2 + k * v_at.s3 + e], sum);
+    out[out_at.s0 + b * out_at.s1 + h * out_at.s2 + i * out_at.s3 + e] = gain * sum / keys;
 }

@@ -1,9 +1,9 @@
 /* Another plugin's kernel under the same path, ten times as loud. */
-__kernel void gain(__global const float *v, __global float *out, int keys, int width, float gain)
+__kernel void gain(__global const float *v, long4 v_at, __global float *out, long4 out_at, int keys, int heads, float gain)
 {
-    const int column = get_global_id(0) % width;
+    const int e = get_global_id(0), i = get_global_id(1), b = get_global_id(2) / heads, h = get_global_id(2) % heads;
     float sum = 0;
     for (int k = 0; k < keys; k++)
-        sum += v[((int)get_global_id(1) * keys + k) * width + column];
-    out[get_global_id(1) * get_global_size(0) + get_global_id(0)] = 10 * gain * sum / keys;
+        sum += v[v_at.s0 + b * v_at.s1 + h * v_at.s2 + k * v_at.s3 + e];
+    out[out_at.s0 + b * out_at.s1 + h * out_at.s2 + i * out_at.s3 + e] = 10 * gain * sum / keys;
 }
