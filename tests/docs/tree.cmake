@@ -1,0 +1,10 @@
+# The section "In the tree" of docs/extending.md, in a copy of the sources.
+cmake_minimum_required(VERSION 3.22)
+file(REMOVE_RECURSE ${work}/source)
+foreach(part CMakeLists.txt cmake include src cl tests tools benchmarks)
+    file(COPY ${root}/${part} DESTINATION ${work}/source)
+endforeach()
+set(ENV{SOURCE} ${work}/source)
+set(ENV{CLF_DEVICE} pocl)
+set(ENV{CC} ${cc})
+execute_process(COMMAND sh ${CMAKE_CURRENT_LIST_DIR}/follow.sh ${page} ${work}/tree tree COMMAND_ERROR_IS_FATAL ANY)
