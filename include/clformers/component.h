@@ -132,6 +132,12 @@ typedef struct clf_work {
     double bytes;
 } clf_work;
 
+/* What the known-answer problem comes to (clf_component_answer): a number a pass. All 0 = not known. */
+typedef struct clf_answer {
+    double      forward, backward;
+    const char *config; /* members that the problem's config needs beyond the usual hints, "\"landmarks\": 4"; or NULL */
+} clf_answer;
+
 typedef struct clf_plan clf_plan;
 typedef struct clf_run  clf_run;
 struct clf_reference;
@@ -161,6 +167,8 @@ typedef struct clf_descriptor {
     void (*work)(const void *config, const clf_args *args, int pass, clf_work *work);
     /* The same maths in plain C and double precision, for the tests; NULL when tests/reference has it. */
     clf_status (*reference)(const struct clf_reference *reference);
+    /* For the check before first use (CLF_SELFTEST), where `reference` is NULL; the tests tell the numbers. */
+    clf_answer answer;
 } clf_descriptor;
 
 /* One row of the registry: a descriptor under its name. */

@@ -121,4 +121,5 @@ CLF_REGISTER_ATTENTION(scaled_dot_product) = {
     .forward = scaled_dot_product_forward,
     .backward = scaled_dot_product_backward,
     .work = scaled_dot_product_work,
+    .answer = { .forward = 0.1989987, .backward = 0.1593192 },
 };

@@ -3,10 +3,17 @@
 #include "component/check.h"
 #include "component/module.h"
 #include "core/status.h"
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const clf_parameter none = { .name = NULL };
+static _Atomic(clf__gate *) gate;
+
+void clf__instance_set_gate(clf__gate *asked)
+{
+    atomic_store(&gate, asked);
+}
 
 const clf_parameter *clf__parameters(const clf_component *component)
 {
@@ -116,6 +123,9 @@ clf_status clf_instance_create(clf_device *device, const clf_component *componen
     if ((status = check_arguments(device, component, config, wanted.dtype, instance)))
         return status;
 
+    clf__gate *const asked = atomic_load(&gate);
+    if (asked && (status = asked(device, component)))
+        return status;
     const clf_descriptor *descriptor = component->descriptor;
     clf_instance *made = calloc(1, sizeof *made);
     if (!made)

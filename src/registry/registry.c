@@ -1,5 +1,6 @@
 /* The list of all parts: walking, searching and changing it. */
 #include "registry/registry.h"
+#include "component/instance.h"
 #include "component/module.h"
 #include "core/os.h"
 #include "core/status.h"
@@ -21,6 +22,7 @@ void clf__registry_use(const clf_component *const *components)
 /* The caller holds the lock. */
 static const clf_component *const *list(void)
 {
+    clf__instance_set_gate(clf__check_gate); /* no part gets to an instance but through here */
     if (replaced)
         return replaced;
     (void)clf__environment_failure();

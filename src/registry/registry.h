@@ -19,6 +19,9 @@ void       clf__registry_remove(const clf_component *const *components);
 clf_status clf__registry_hold(clf_kind kind, const char *name, const clf_component **component);
 void       clf__registry_release(const clf_component *component);
 
+/* With CLF_SELFTEST=1: has the part passed its known-answer check on this device? Checks where that is not known. */
+clf_status clf__check_gate(clf_device *device, const clf_component *component);
+
 /* What went wrong with CLF_PLUGINS, NULL when nothing did; loads them first. */
 const char *clf__environment_failure(void);
 

@@ -1,6 +1,7 @@
 /* The config schema of a part: round trip, and every way to get a field wrong. */
 #include "kit.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -120,6 +121,26 @@ static clf__kit_verdict check_round_trip(clf__kit_check *check)
     return verdict;
 }
 
+/* The known answer that the library compares with is what the reference gives. */
+static clf__kit_verdict check_answer(clf__kit_check *check)
+{
+    const clf_descriptor *descriptor = check->component->descriptor;
+    const clf_answer     *told = &descriptor->answer;
+    clf_answer            right;
+    clf_status            status;
+    if (descriptor->reference || !clf__kit_has_reference(check->component))
+        return KIT_PASSED;
+    status = clf_component_answer(check->component, clf__kit_find_reference(check->component), &right);
+    if (status)
+        return clf__kit_finding(check, "the known-answer problem needs members in the descriptor's .answer.config: %s: %s",
+                                clf_status_name(status), clf_error_message());
+    if (fabs(told->forward - right.forward) <= 1e-5 * fabs(right.forward) &&
+        fabs(told->backward - right.backward) <= 1e-5 * fabs(right.backward))
+        return KIT_PASSED;
+    return clf__kit_finding(check, "the descriptor needs .answer = { .forward = %.7g, .backward = %.7g }", right.forward,
+                            right.backward);
+}
+
 clf__kit_verdict clf__kit_check_config(clf__kit_check *check)
 {
     const clf_descriptor *descriptor = check->component->descriptor;
@@ -139,5 +160,7 @@ clf__kit_verdict clf__kit_check_config(clf__kit_check *check)
     }
     if (verdict == KIT_PASSED && (!descriptor->summary || !descriptor->summary[0]))
         verdict = clf__kit_finding(check, "the descriptor has no summary");
+    if (verdict == KIT_PASSED)
+        verdict = check_answer(check);
     return verdict;
 }

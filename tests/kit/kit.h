@@ -156,6 +156,8 @@ typedef struct clf__kit_result {
 clf_status clf__kit_result_make(const clf__kit_problem *problem, clf__kit_result *result);
 void       clf__kit_result_free(clf__kit_result *result);
 
+/* The part's own reference, or that of tests/reference with its name; NULL = none. */
+clf_status (*clf__kit_find_reference(const clf_component *component))(const clf_reference *reference);
 bool clf__kit_has_reference(const clf_component *component);
 /* Baseline 0 rounds to nearest, later ones at random; -1 is the reference in double. */
 clf_status clf__kit_reference(const clf__kit_problem *problem, int passes, int baseline, clf__kit_result *result);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static clf_status (*find_reference(const clf_component *component))(const clf_reference *)
+clf_status (*clf__kit_find_reference(const clf_component *component))(const clf_reference *)
 {
     if (component->descriptor->reference)
         return component->descriptor->reference;
@@ -17,7 +17,7 @@ static clf_status (*find_reference(const clf_component *component))(const clf_re
 
 bool clf__kit_has_reference(const clf_component *component)
 {
-    return find_reference(component) != NULL;
+    return clf__kit_find_reference(component) != NULL;
 }
 
 /* NaN where nothing was computed. */
@@ -93,7 +93,7 @@ static clf_status broadcast(const clf__kit_problem *p, int slot, clf_tensor *ten
 
 clf_status clf__kit_reference(const clf__kit_problem *p, int passes, int baseline, clf__kit_result *result)
 {
-    clf_status  (*function)(const clf_reference *) = find_reference(p->component);
+    clf_status  (*function)(const clf_reference *) = clf__kit_find_reference(p->component);
     uint64_t      noise = (uint64_t)(baseline > 0 ? baseline : 0) << 40;
     clf_args      args = clf__kit_args(p, passes);
     clf_status    status = CLF_SUCCESS;
