@@ -243,13 +243,15 @@ clf_status clf_plugin_unload(clf_plugin *plugin)
 
 const clf_plugin *clf_plugin_next(const clf_plugin *plugin)
 {
-    const clf_plugin *next;
+    const clf_plugin *at;
 
     (void)clf__environment_failure();
     clf__process_lock(CLF__LOCK_REGISTRY);
-    next = plugin ? plugin->next : plugins;
+    for (at = plugins; plugin && at && at != plugin; at = at->next)
+        ;
+    at = plugin && at ? at->next : at; /* one that is gone ends the walk */
     clf__process_unlock(CLF__LOCK_REGISTRY);
-    return next;
+    return at;
 }
 
 const char *clf_plugin_path(const clf_plugin *plugin)

@@ -42,6 +42,7 @@ static void print_overview(FILE *stream)
           "  CLF_DEVICE     the device when --device is not given\n"
           "  CLF_CACHE_DIR  where compiled kernels are kept; empty = nowhere\n"
           "  CLF_PLUGINS    shared objects with further parts, ':' between them\n"
+          "  CLF_SELFTEST   1: refuse parts that fail a known-answer check on the device\n"
           "  CLF_LOG        info or debug: tell on stderr what is chosen and compiled\n"
           "\nExit codes: 0 it worked, 1 it failed, 2 the command line was wrong.\n", stream);
 }
