@@ -1,4 +1,4 @@
-/* Another plugin's kernel under the same path, ten times as loud. */
+/* Another plugin's kernel under the same path, 10 times as loud. */
 __kernel void gain(__global const float *v, long4 v_at, __global float *out, long4 out_at, int keys, int heads, float gain)
 {
     const int e = get_global_id(0), i = get_global_id(1), b = get_global_id(2) / heads, h = get_global_id(2) % heads;
