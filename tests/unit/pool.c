@@ -1,5 +1,6 @@
 /* The memory pool: reuse, limit, trim, and a driver that has no memory. */
 #define _GNU_SOURCE
+#include "device/device.h"
 #include "devices.h"
 #include "tensor/tensor.h"
 
@@ -36,7 +37,7 @@ static cl_mem acquired(clf_device *device, uint64_t bytes)
 static void released(clf_device *device, cl_mem mem)
 {
     clf_pool_release(device, mem, NULL);
-    clf__wait_for_queue(device);
+    clf__wait_for_queue(clf_device_queue(device));
 }
 
 static void reuse(clf_device *device)
