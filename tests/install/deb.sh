@@ -30,6 +30,7 @@ set -eu
 cd /way
 export HOME=/root DEBIAN_FRONTEND=noninteractive POCL_CACHE_DIR=/tmp/pocl
 begin=$(date +%s)
+export PS4='+ $(date +%T) '
 sh -eux commands >output 2>&1 || { cat output; exit 1; }
 seconds=$(($(date +%s) - begin))
 cat output
@@ -41,5 +42,5 @@ apt-get remove -qy clformers-tools libclformers-dev 'libclformers[0-9]*' >/dev/n
 echo "From the packages to a first attention: $seconds s"
 [ $seconds -lt 120 ]
 WAY
-mmdebstrap --quiet --variant=apt --customize-hook="copy-in $work/way /" \
+mmdebstrap --quiet --variant=apt --dpkgopt=force-unsafe-io --customize-hook="copy-in $work/way /" \
     --customize-hook='chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin sh /way/run' "$VERSION_CODENAME" /dev/null
