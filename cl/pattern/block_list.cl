@@ -31,13 +31,18 @@
 #define BASE_PARAMETERS
 #endif
 
+/* Is any lane true? A tree of our own: any() of a vector is slow on some CPUs. */
+static int any_lane(clf_bool x)
+{
 #if CLF_LANES == 16
-#define ANY_LANE(x) any(x)
-#define ALL_LANES(x) all(x)
+    const int8 a = x.lo | x.hi;
+    const int4 b = a.lo | a.hi;
+    const int2 c = b.lo | b.hi;
+    return (c.x | c.y) != 0;
 #else
-#define ANY_LANE(x) (x)
-#define ALL_LANES(x) (x)
+    return x != 0;
 #endif
+}
 
 /* The tile that belongs to a slot of the list of query tile `tile`; -1 beyond the last. */
 static int key_tile(int tile, int slot, int8 shape, int4 tiles, int4 hull)
@@ -83,17 +88,18 @@ __kernel void clf_block_classify(__global const clf_mask *mask, long8 mask_at,
         const int first_query = (tiles.s2 ? other : tile) * tiles.s0, first_key = (tiles.s2 ? tile : other) * tiles.s1;
         const int queries_end = min(first_query + tiles.s0, shape.s2), keys_end = min(first_key + tiles.s1, shape.s3);
         every = shape.s3 - first_key >= tiles.s1;
-        for (int q = first_query; q < queries_end; q++) {
+        for (int q = first_query; q < queries_end && !(some && !every); q++) {
+            clf_bool visible = (clf_bool)(0), hidden = (clf_bool)(0);
             for (int n = first_key; n < keys_end; n += CLF_LANES) {
                 const clf_int k = n + CLF_LANE;
                 const clf_bool inside = k < keys_end;
                 const clf_bool seen = clf_score((clf_real)(0.0f), b, h, q, k, shape, mask, mask_at,
                                                 padding, padding_at CLF_EXTRA_ARGUMENTS) != (clf_real)(-INFINITY);
-                some |= ANY_LANE(seen & inside) != 0;
-                every &= ALL_LANES(seen | (inside == 0)) != 0;
+                visible |= seen & inside;
+                hidden |= (seen == 0) & inside;
             }
-            if (some && !every)
-                break;
+            some |= any_lane(visible);
+            every &= !any_lane(hidden);
         }
     }
     lists[clf_block_entries_at(lists_at, list) + place] = some ? 2 * other + !every : -1;

@@ -27,6 +27,32 @@
 #define CLF_GATHER_INT(table, i) ((table)[i])
 #endif
 
+/* k / d for k >= 0, d > 0. Division of integer vectors is done lane by lane on CPUs; multiplying by the reciprocal
+ * in floats is not: the quotient is off by a little, what is left is divided again, and then it is off by one. */
+static clf_int clf_divide(clf_int k, int d)
+{
+#if CLF_LANES == 16
+    const float16 inverse = (float16)(1.0f / d);
+    int16 quotient = convert_int16(convert_float16(k) * inverse), rest = k - quotient * d;
+    const int16 more = convert_int16(convert_float16(rest) * inverse);
+    quotient += more;
+    rest -= more * d;
+    return quotient + (rest < 0) - (rest >= d);
+#else
+    return k / d;
+#endif
+}
+
+/* A number for each lane, at indices that mostly follow each other. */
+static clf_int clf_gather_near(__global const int *table, clf_int i)
+{
+#if CLF_LANES == 16
+    if (i.sf == i.s0 + 15)
+        return vload16(0, table + i.s0);
+#endif
+    return CLF_GATHER_INT(table, i);
+}
+
 /* Rules without a table, for snippets too: q + low <= k <= q + high, or k among the first `below`. Causal order is
  * low = -2^30, high = shift; a sliding window of w keys up to the query's own is low = 1 - w, high = 0; with
  * below = p, p sinks; causal order with below = p is the prefix language model. */
@@ -38,20 +64,20 @@ static clf_bool clf_sees_range(int q, clf_int k, int low, int high, int below)
 /* Every step-th key counted from the query's own. */
 static clf_bool clf_sees_dilated(int q, clf_int k, int step)
 {
-    return (q - k) % step == 0;
+    return k - clf_divide(k, step) * step == q % step;
 }
 
 /* Neighbourhood on an image of `width` columns: at most `rows` up or down and `columns` to either side. */
 static clf_bool clf_sees_neighbours(int q, clf_int k, int width, int rows, int columns)
 {
-    const clf_int down = k / width - q / width, right = k % width - q % width;
+    const clf_int row = clf_divide(k, width), down = row - q / width, right = k - row * width - q % width;
     return (down >= -rows) & (down <= rows) & (right >= -columns) & (right <= columns);
 }
 
 /* Same label in a table of labels: packed documents. */
 static clf_bool clf_sees_label(__global const int *labels, int q, clf_int k)
 {
-    return CLF_GATHER_INT(labels, k) == labels[q];
+    return clf_gather_near(labels, k) == labels[q];
 }
 
 #if CLF_PATTERN
@@ -82,7 +108,7 @@ static clf_bool clf_pattern_rule(__global const int *pattern, int b, int h, int 
     int unit = 1;
     for (int axis = pattern[6] - 1; axis >= 0; axis--) {
         const int size = sizes[axis];
-        const clf_int rest = k / size, d = k - rest * size - q % size;
+        const clf_int rest = clf_divide(k, size), d = k - rest * size - q % size;
         number += max(d, -d) * unit;
         unit *= size;
         k = rest;
@@ -128,7 +154,7 @@ static clf_bool clf_pattern_rule(__global const int *pattern, int b, int h, int 
 {
     const int block = pattern[6];
     const long first = ((long)h * (pattern[4] / block) + q / block) * pattern[7];
-    return clf_table_bits(pattern + CLF_PATTERN_TABLE + (first >> 5), k / block + (int)(first & 31));
+    return clf_table_bits(pattern + CLF_PATTERN_TABLE + (first >> 5), clf_divide(k, block) + (int)(first & 31));
 }
 #elif CLF_PATTERN == 7
 static int clf_row_has(__global const int *keys, int count, int k)

@@ -28,7 +28,7 @@ static clf_status check(const clf__block_problem *p)
         return clf__fail(CLF_OUT_OF_RANGE, "tiles of %d queries x %d keys", p->rows, p->columns);
     if (p->base && (p->base->rows != p->rows || p->base->columns != p->columns || p->base->by_keys != p->by_keys ||
                     p->base->tiles != list_tiles(p)))
-        return clf__fail(CLF_INVALID_SHAPE, "base lists of %lld tiles of %d x %d %s do not fit %lld tiles of %d x %d %s",
+        return clf__fail(CLF_INVALID_SHAPE, "base lists of %lld tiles of %d x %d %s do not fit %lld of %d x %d %s",
                          (long long)p->base->tiles, p->base->rows, p->base->columns,
                          p->base->by_keys ? "by keys" : "by queries", (long long)list_tiles(p), p->rows, p->columns,
                          p->by_keys ? "by keys" : "by queries");
@@ -46,8 +46,8 @@ static clf_status check(const clf__block_problem *p)
         (info.batch > 1 && info.batch != p->batch))
         return clf__fail(CLF_INVALID_SHAPE, "a pattern for %lld batches, %lld heads, %lld queries, %lld keys does not "
                          "fit %lld, %lld, %lld, %lld", (long long)info.batch, (long long)info.heads,
-                         (long long)info.queries, (long long)info.keys, (long long)p->batch, (long long)p->heads, (long long)p->queries,
-                         (long long)p->keys);
+                         (long long)info.queries, (long long)info.keys, (long long)p->batch,
+                         (long long)p->heads, (long long)p->queries, (long long)p->keys);
     return CLF_SUCCESS;
 }
 

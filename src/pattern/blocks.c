@@ -18,12 +18,20 @@ static bool sees(const int32_t *words, int32_t b, int32_t h, int32_t q, int32_t 
 
 static int32_t row(const int32_t *words, int32_t b, int32_t h, int32_t q, int32_t *keys)
 {
+    const uint64_t columns = (uint64_t)words[COLUMNS], rows = (uint64_t)(words[CLF__PATTERN_QUERIES] / words[BLOCK]);
+    const uint64_t first = ((uint64_t)h * rows + (uint64_t)(q / words[BLOCK])) * columns, end = first + columns;
     int32_t count = 0;
 
-    for (int32_t k = 0; k < words[CLF__PATTERN_KEYS]; k += words[BLOCK])
-        if (sees(words, b, h, q, k))
-            for (int32_t i = 0; i < words[BLOCK]; i++)
-                keys[count++] = k + i;
+    (void)b;
+    for (uint64_t bit = first; bit < end; bit++) {
+        if (words[CLF__PATTERN_TABLE + bit / 32] == 0) {
+            bit |= 31; /* none in this word */
+            continue;
+        }
+        const int32_t k = (int32_t)(bit - first) * words[BLOCK];
+        for (int32_t i = 0; clf__bit(words + CLF__PATTERN_TABLE, bit) && i < words[BLOCK]; i++)
+            keys[count++] = k + i;
+    }
     return count;
 }
 

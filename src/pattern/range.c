@@ -63,8 +63,8 @@ clf_status clf_pattern_window(int64_t queries, int64_t keys, int64_t shift, int6
         return status;
     if (shift < -largest || shift > largest || left > largest || right > largest || prefix < 0 || prefix > largest) {
         status = clf__fail(CLF_OUT_OF_RANGE, "shift = %lld, left = %lld, right = %lld, prefix = %lld: numbers up to %d "
-                           "are possible, and prefix is not negative", (long long)shift, (long long)left, (long long)right,
-                           (long long)prefix, CLF__PATTERN_LARGEST);
+                           "are possible, and prefix is not negative", (long long)shift, (long long)left,
+                           (long long)right, (long long)prefix, CLF__PATTERN_LARGEST);
         clf_pattern_free(*pattern);
         *pattern = NULL;
         return status;

@@ -5,6 +5,11 @@
 
 static const char text[] =
     "#include \"prelude/pattern.cl\"\n"
+    "static clf_bool divides(clf_int x, int d)\n"
+    "{\n"
+    "    const clf_int rest = x - clf_divide(x, d) * d;\n"
+    "    return (rest >= 0) & (rest < d);\n"
+    "}\n"
     "__kernel void snippet(__global uchar *seen, __global const int *labels, int keys)\n"
     "{ /* rows of `keys` answers, keys a multiple of the lanes */\n"
     "    const int q = get_global_id(0);\n"
@@ -42,12 +47,26 @@ static bool same_label(int q, int k)
 {
     return labels[q] == labels[k];
 }
+static bool even_label(int q, int k)
+{
+    return labels[q] == labels[k & 30];
+}
+static bool always(int q, int k)
+{
+    (void)q;
+    (void)k;
+    return true;
+}
 
 static const struct { const char *rule; bool (*expected)(int q, int k); } rules[] = {
     { "clf_sees_range(q,k,-3,1,2)", window },
     { "clf_sees_dilated(q,k,3)", dilated },
     { "clf_sees_neighbours(q,k,8,1,2)", neighbours },
     { "clf_sees_label(labels,q,k)", same_label },
+    { "clf_sees_label(labels,q,k&30)", even_label },
+    { "divides(k*34000001+(k&7),(1<<q)+q%3)", always }, /* up to 2^30, where floats are coarse */
+    { "divides(1073741823-k,q*3+1)", always },
+    { "divides(k*34000001,((1<<30)>>q)-q%2)", always },
 };
 
 static void run(clf_device *device, cl_kernel kernel, const clf_tensor *seen, const clf_tensor *table)
