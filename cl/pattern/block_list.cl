@@ -1,4 +1,5 @@
-/* Block lists from what hides pairs: causal order, a mask, key padding, a pattern or snippet (prelude/mask.cl).
+/* Block lists from what hides pairs: causal order and window, a mask, key padding, a pattern, a snippet
+ * (prelude/mask.cl).
  *
  *                 key tiles                    clf_block_classify: a work-item looks at one tile, pair by pair until
  *               +---+---+---+---+              one is visible and one is hidden, and writes what it found into the
@@ -16,7 +17,7 @@
  * memory, no barrier; the order is fixed.
  *
  * One dimension: classify lists * capacity, compact lists, rounded up. Any CLF_LANES, any numbers of rows and columns.
- * shape = {B, H, Nq, Nk, causal shift}, tiles = {queries, keys of a tile, 1 = lists of query tiles}.
+ * shape as in clf_score, tiles = {queries, keys of a tile, 1 = lists of query tiles}.
  */
 #include "prelude/types.cl"
 #include "prelude/mask.cl"

@@ -184,6 +184,9 @@ static clf_real clf_score(clf_real score, int b, int h, int q, clf_int k, int8 s
 #ifdef CLF_MASK_MOD
     seen = seen & (CLF_MASK_MOD(b, h, q, k));
 #endif
+#if CLF_PATTERN
+    seen = seen & clf_pattern_sees(pattern + pattern_at, b, h, q, k);
+#endif
 #if CLF_KEY_PADDING
     seen = seen & clf_unpadded(padding, padding_at, b, k);
 #endif

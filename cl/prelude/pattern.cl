@@ -1,9 +1,9 @@
 /* Patterns: does query q see key k? The same answers as clf_pattern_sees of <clformers/pattern.h>, from the words
  * of the pattern uploaded as they are (src/pattern/pattern.h tells what they mean).
  *
- * Build with CLF_PATTERN = the number of the kind. The pattern then takes the place of CLF_MASK_MOD, and the words
- * are two more arguments of the kernel, so that other numbers need no other program. Code over clf_int: in vectors
- * only the key varies, and tables are read lane by lane.
+ * Build with CLF_PATTERN = the number of the kind. clf_score then asks the pattern too, beside any CLF_MASK_MOD, and
+ * the words are two more arguments of the kernel, so that other numbers need no other program. Code over clf_int: in
+ * vectors only the key varies, and tables are read lane by lane.
  */
 #include "prelude/types.cl"
 
@@ -12,9 +12,14 @@
 #endif
 
 #if CLF_PATTERN
+#ifdef CLF_EXTRA_PARAMETERS
+#error a pattern and a snippet with buffers of its own do not go together
+#endif
 #define CLF_EXTRA_PARAMETERS , __global const int *pattern, long pattern_at
 #define CLF_EXTRA_ARGUMENTS , pattern, pattern_at
-#define CLF_MASK_MOD(b, h, q, k) clf_pattern_sees(pattern + pattern_at, b, h, q, k)
+#ifndef CLF_MASK_MOD
+#define CLF_MASK_MOD(b, h, q, k) CLF_TRUE /* tells kernels that no tile is visible unseen */
+#endif
 #endif
 
 /* A number for each lane. */

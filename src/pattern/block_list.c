@@ -1,7 +1,7 @@
 /* Block lists: how large they can get, and building them. */
 #include "pattern/block_list.h"
 #include "core/status.h"
-#include <stdio.h>
+#include "core/text.h"
 
 /* ---- measuring --------------------------------------------------------------------------------------- */
 
@@ -37,8 +37,9 @@ static clf_status check(const clf__block_problem *p)
         return clf__fail(CLF_INVALID_SHAPE, "base lists for %lld batches and %lld heads do not fit %lld and %lld",
                          (long long)p->base->batch, (long long)p->base->heads, (long long)p->batch,
                          (long long)p->heads);
-    if (p->shift < -CLF__PATTERN_LARGEST || p->shift > CLF__PATTERN_LARGEST)
-        return clf__fail(CLF_OUT_OF_RANGE, "shift = %lld", (long long)p->shift);
+    if (p->shift < -CLF__PATTERN_LARGEST || p->shift > CLF__PATTERN_LARGEST || p->window < 0 ||
+        p->window > CLF__PATTERN_LARGEST)
+        return clf__fail(CLF_OUT_OF_RANGE, "shift = %lld, window = %lld", (long long)p->shift, (long long)p->window);
     if (!p->pattern)
         return CLF_SUCCESS;
     const clf_pattern_info info = clf_pattern_get_info(p->pattern);
@@ -59,6 +60,10 @@ static clf__pattern_hull hull_of(const clf__block_problem *p)
         hull = clf__pattern_hull_of(p->pattern);
     if (p->causal && p->shift < hull.high)
         hull.high = (int32_t)p->shift;
+    if (p->causal && p->window > 0 && p->shift + 1 - p->window > hull.low) {
+        hull.low = (int32_t)(p->shift + 1 - p->window);
+        hull.below = 0; /* the window hides the first keys, too */
+    }
     return hull;
 }
 
@@ -88,6 +93,10 @@ static void share(const clf__block_problem *p, clf__block_lists *lists)
     if (mask->rank == 4) {
         batch = batch || mask->strides[0] != 0;
         heads = mask->strides[1] != 0;
+    }
+    if (p->mask_mod) {
+        batch = batch || p->by_batch;
+        heads = heads || p->by_head;
     }
     if (p->pattern) {
         batch = batch || clf_pattern_get_info(p->pattern).batch > 1;
@@ -151,17 +160,23 @@ clf_status clf__block_lists_plan(clf_plan *plan, const clf__block_problem *probl
 {
     const bool vectors = clf_device_get_capabilities(clf_plan_device(plan))->style == CLF_STYLE_VECTORS;
     clf_status status = clf__block_lists_measure(problem, lists);
-    char options[160];
+    clf__text options = { 0 };
 
     if (status)
         return status;
-    (void)snprintf(options, sizeof options, "-DCLF_LANES=%d -DCLF_CAUSAL=%d -DCLF_MASK=%d -DCLF_KEY_PADDING=%d "
-                   "-DCLF_PATTERN=%d -DCLF_BASE=%d", vectors ? 16 : 1, problem->causal, mask_kind(&problem->mask),
-                   problem->padding.rank > 0, problem->pattern ? problem->pattern->kind->number : 0,
-                   problem->base != NULL);
-    status = clf_plan_kernel(plan, "pattern/block_list.cl", options, "clf_block_classify", &lists->classify);
+    clf__text_add(&options, "-DCLF_LANES=%d -DCLF_CAUSAL=%d -DCLF_WINDOW=%d -DCLF_MASK=%d -DCLF_KEY_PADDING=%d "
+                  "-DCLF_PATTERN=%d -DCLF_BASE=%d", vectors ? 16 : 1, problem->causal,
+                  problem->causal && problem->window > 0, mask_kind(&problem->mask), problem->padding.rank > 0,
+                  problem->pattern ? problem->pattern->kind->number : 0, problem->base != NULL);
+    if (problem->mask_mod)
+        clf__text_add(&options, " -DCLF_MASK_MOD(b,h,q,k)=%s", problem->mask_mod);
+    if (options.failed)
+        status = clf__no_memory(256);
     if (status == CLF_SUCCESS)
-        status = clf_plan_kernel(plan, "pattern/block_list.cl", options, "clf_block_compact", &lists->compact);
+        status = clf_plan_kernel(plan, "pattern/block_list.cl", options.data, "clf_block_classify", &lists->classify);
+    if (status == CLF_SUCCESS)
+        status = clf_plan_kernel(plan, "pattern/block_list.cl", options.data, "clf_block_compact", &lists->compact);
+    clf__text_free(&options);
     return status;
 }
 
@@ -196,7 +211,7 @@ static void bind_padding(clf_binder *binder, const clf_tensor *padding)
 static void bind_numbers(clf_binder *binder, const clf__block_lists *lists, const clf__block_problem *p)
 {
     const cl_int8 shape = { { (cl_int)p->batch, (cl_int)p->heads, (cl_int)p->queries, (cl_int)p->keys,
-                              (cl_int)p->shift } };
+                              (cl_int)p->shift, 0, 0, (cl_int)p->window } };
     const cl_int4 tiles = { { p->rows, p->columns, p->by_keys } };
     const cl_int4 hull = { { lists->hull.low, lists->hull.high, lists->hull.below } };
 

@@ -21,6 +21,9 @@ typedef struct clf__block_problem {
     bool               by_keys;       /* lists of query tiles for each key tile: for gradients of keys and values */
     bool               causal;        /* key <= query + shift */
     int64_t            shift;
+    int64_t            window;        /* with causal: the last `window` of those only; 0 = all */
+    const char        *mask_mod;      /* an expression over (b, h, q, k) that must hold, without spaces; NULL = none */
+    bool               by_batch, by_head; /* which of b and h mask_mod looks at */
     clf_tensor         mask;          /* [B, H, Nq, Nk], stride 0 where it repeats; or [M, Nq, Nk], item b*H + h takes
                                        * (b*H + h) mod M; rank 0 = none */
     clf_tensor         padding;       /* [B, Nk], nonzero = keep */

@@ -100,6 +100,8 @@ typedef struct block_case {
     clf_dtype      dtype;   /* of the mask */
     bool           padding;
     clf_status   (*pattern)(const struct block_case *c, clf_pattern **pattern);
+    int            window;
+    bool           snippet; /* SNIPPET beside all that */
 } block_case;
 
 static uint32_t noise(uint32_t x)
@@ -127,9 +129,17 @@ static int mask_item(const block_case *c, int b, int h)
          : c->mask == TILED ? (b * c->heads + h) % 2 : 0;
 }
 
+#define SNIPPET "(k*5+q+b*3)%7<4"
+
+static bool snippet_keeps(int b, int q, int k)
+{
+    return (k * 5 + q + b * 3) % 7 < 4;
+}
+
 static bool sees(const block_case *c, const clf_pattern *pattern, int b, int h, int q, int k)
 {
-    return (!c->causal || k <= q + c->shift) && (!pattern || clf_pattern_sees(pattern, b, h, q, k)) &&
+    return (!c->causal || (k <= q + c->shift && (!c->window || k > q + c->shift - c->window))) &&
+           (!c->snippet || snippet_keeps(b, q, k)) && (!pattern || clf_pattern_sees(pattern, b, h, q, k)) &&
            padding_keeps(c, b, k) &&
            (c->mask == NO_MASK || mask_keeps((uint32_t)mask_item(c, b, h), (uint32_t)q, (uint32_t)k));
 }
@@ -283,7 +293,8 @@ static void run_case(clf_device *device, clf_instance *instance, const block_cas
     clf_args         args;
 
     asked = (clf__block_problem){ .rows = c->rows, .columns = c->columns, .by_keys = by_keys, .causal = c->causal,
-                                  .shift = c->shift };
+                                  .shift = c->shift, .window = c->window, .mask_mod = c->snippet ? SNIPPET : NULL,
+                                  .by_batch = true };
     if (c->pattern) {
         made(c->pattern(c, &pattern));
         asked.pattern = pattern;
@@ -384,38 +395,42 @@ static clf_status drawn(const block_case *c, clf_pattern **p)
 /* ---- the cases ---------------------------------------------------------------------------------------------- */
 
 static const block_case cases[] = {
-    { 1, 1, 70, 70, 16, 16, true, 0, NO_MASK, 0, false, NULL },
-    { 2, 3, 50, 81, 16, 32, true, 31, NO_MASK, 0, true, NULL },
-    { 2, 2, 37, 45, 8, 20, false, 0, SHARED, CLF_BOOL8, false, NULL },
-    { 2, 2, 37, 45, 5, 7, true, 8, PER_BATCH, CLF_U8, true, NULL },
-    { 2, 2, 33, 70, 64, 16, false, 0, PER_HEAD, CLF_F32, false, NULL },
-    { 2, 2, 33, 40, 16, 16, true, 0, FULL, CLF_F16, true, NULL },
-    { 2, 3, 21, 40, 1, 1, false, 0, TILED, CLF_BF16, false, NULL },
-    { 1, 2, 90, 75, 16, 16, false, 0, NO_MASK, 0, false, window },
-    { 2, 2, 60, 60, 32, 16, false, 0, NO_MASK, 0, true, sinks },
-    { 1, 1, 61, 67, 16, 16, true, 30, FULL, CLF_BOOL8, true, window },
-    { 1, 1, 66, 66, 16, 16, false, 0, NO_MASK, 0, false, prefix },
-    { 1, 1, 40, 50, 8, 8, false, 0, NO_MASK, 0, false, future },
-    { 1, 2, 40, 50, 8, 8, false, 0, NO_MASK, 0, false, nothing },
-    { 1, 6, 66, 66, 8, 16, false, 0, NO_MASK, 0, false, alibi },
-    { 2, 1, 70, 70, 16, 16, true, 0, NO_MASK, 0, false, documents },
-    { 1, 1, 72, 72, 16, 16, false, 0, NO_MASK, 0, false, swin },
-    { 1, 1, 72, 72, 16, 8, false, 0, NO_MASK, 0, false, ball },
-    { 1, 1, 66, 66, 3, 4, false, 0, NO_MASK, 0, false, axial },
-    { 1, 1, 66, 66, 2, 2, false, 0, NO_MASK, 0, false, dilated },
-    { 1, 1, 70, 70, 4, 8, false, 0, NO_MASK, 0, false, tokens },
-    { 2, 2, 65, 70, 8, 16, false, 0, NO_MASK, 0, false, dice },
-    { 1, 2, 72, 60, 16, 16, false, 0, NO_MASK, 0, false, blocks },
-    { 1, 2, 72, 60, 6, 12, true, 0, NO_MASK, 0, false, blocks },
-    { 1, 2, 50, 70, 8, 8, false, 0, SHARED, CLF_BOOL8, false, drawn },
-    { 2, 2, 300, 131, 256, 64, true, -100, NO_MASK, 0, true, window },
-    { 1, 1, 5, 0, 16, 16, false, 0, NO_MASK, 0, false, NULL },
+    { 1, 1, 70, 70, 16, 16, true, 0, NO_MASK, 0, false, NULL, 0, false },
+    { 2, 3, 50, 81, 16, 32, true, 31, NO_MASK, 0, true, NULL, 0, false },
+    { 2, 2, 37, 45, 8, 20, false, 0, SHARED, CLF_BOOL8, false, NULL, 0, false },
+    { 2, 2, 37, 45, 5, 7, true, 8, PER_BATCH, CLF_U8, true, NULL, 0, false },
+    { 2, 2, 33, 70, 64, 16, false, 0, PER_HEAD, CLF_F32, false, NULL, 0, false },
+    { 2, 2, 33, 40, 16, 16, true, 0, FULL, CLF_F16, true, NULL, 0, false },
+    { 2, 3, 21, 40, 1, 1, false, 0, TILED, CLF_BF16, false, NULL, 0, false },
+    { 1, 2, 90, 75, 16, 16, false, 0, NO_MASK, 0, false, window, 0, false },
+    { 2, 2, 60, 60, 32, 16, false, 0, NO_MASK, 0, true, sinks, 0, false },
+    { 1, 1, 61, 67, 16, 16, true, 30, FULL, CLF_BOOL8, true, window, 0, false },
+    { 1, 1, 66, 66, 16, 16, false, 0, NO_MASK, 0, false, prefix, 0, false },
+    { 1, 1, 40, 50, 8, 8, false, 0, NO_MASK, 0, false, future, 0, false },
+    { 1, 2, 40, 50, 8, 8, false, 0, NO_MASK, 0, false, nothing, 0, false },
+    { 1, 6, 66, 66, 8, 16, false, 0, NO_MASK, 0, false, alibi, 0, false },
+    { 2, 1, 70, 70, 16, 16, true, 0, NO_MASK, 0, false, documents, 0, false },
+    { 1, 1, 72, 72, 16, 16, false, 0, NO_MASK, 0, false, swin, 0, false },
+    { 1, 1, 72, 72, 16, 8, false, 0, NO_MASK, 0, false, ball, 0, false },
+    { 1, 1, 66, 66, 3, 4, false, 0, NO_MASK, 0, false, axial, 0, false },
+    { 1, 1, 66, 66, 2, 2, false, 0, NO_MASK, 0, false, dilated, 0, false },
+    { 1, 1, 70, 70, 4, 8, false, 0, NO_MASK, 0, false, tokens, 0, false },
+    { 2, 2, 65, 70, 8, 16, false, 0, NO_MASK, 0, false, dice, 0, false },
+    { 1, 2, 72, 60, 16, 16, false, 0, NO_MASK, 0, false, blocks, 0, false },
+    { 1, 2, 72, 60, 6, 12, true, 0, NO_MASK, 0, false, blocks, 0, false },
+    { 1, 2, 50, 70, 8, 8, false, 0, SHARED, CLF_BOOL8, false, drawn, 0, false },
+    { 2, 2, 300, 131, 256, 64, true, -100, NO_MASK, 0, true, window, 0, false },
+    { 2, 2, 100, 90, 16, 8, true, 3, NO_MASK, 0, true, NULL, 21, false },
+    { 2, 2, 60, 60, 16, 16, true, -2, SHARED, CLF_BOOL8, false, sinks, 9, false },
+    { 2, 2, 50, 40, 3, 4, false, 0, NO_MASK, 0, false, NULL, 0, true },
+    { 2, 1, 40, 40, 3, 2, true, 0, NO_MASK, 0, false, documents, 0, true },
+    { 1, 1, 5, 0, 16, 16, false, 0, NO_MASK, 0, false, NULL, 0, false },
 };
 
 /* What a simulator gets: the same, cut to a few hundred pairs, and not all. */
 static bool shrink(block_case *c, size_t i)
 {
-    c->batch = c->padding || c->mask == PER_BATCH || c->mask == TILED ? c->batch : 1;
+    c->batch = c->padding || c->snippet || c->mask == PER_BATCH || c->mask == TILED ? c->batch : 1;
     c->heads = c->heads > 2 && c->mask != TILED ? 2 : c->heads;
     c->queries = c->queries > 18 ? 18 : c->queries;
     c->keys = c->pattern && c->keys != c->queries ? 18 : c->keys > 20 ? 18 + (c->mask != NO_MASK) : c->keys;
