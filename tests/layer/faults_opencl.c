@@ -140,8 +140,8 @@ static bool is_among(layer_call call, const layer_call *calls)
     return !calls || *calls == call;
 }
 
-/* With CLF_FAULTS_EVERY_CODE every call fails with every code, else the codes take turns and `calls` (ended by
- * LAYER_CALLS, NULL = all) limits the calls to those that this job has of its own. `prepare` runs before each job. */
+/* `calls` (ended by LAYER_CALLS, NULL = all) limits the calls to those that this job has of its own. The codes take
+ * turns; with CLF_FAULTS_EVERY_CODE each call fails with each of them. `prepare` runs before each job. */
 static void inject_all(const job *template, const layer_call *calls, void (*prepare)(void))
 {
     const bool every_code = getenv("CLF_FAULTS_EVERY_CODE") != NULL;
@@ -154,7 +154,7 @@ static void inject_all(const job *template, const layer_call *calls, void (*prep
     for (layer_call call = 0; call < LAYER_CALLS; call++) {
         int         count;
         const cl_int *codes = lay->codes(call, &count);
-        bool        fired = every_code || is_among(call, calls);
+        bool        fired = is_among(call, calls);
 
         for (int n = 1; fired; n++)
             for (int i = 0; i < (every_code ? 2 * count : 2) && fired; i++) {
