@@ -13,7 +13,7 @@ execute_process(COMMAND sh ${CMAKE_CURRENT_LIST_DIR}/follow.sh ${page} ${work}/p
                 OUTPUT_VARIABLE output ECHO_OUTPUT_VARIABLE)
 
 # What the commands have to say, and the file that the last one leaves.
-foreach(text "\n  toy +dot-product attention" "strength +float" "\ntoy pocl: 5 passed, 0 failed" "toy +forward" "toy +backward"
+foreach(text "\n  toy +attention of every position" "strength +float" "\ntoy pocl: 5 passed, 0 failed" "toy +forward" "toy +backward"
              "toy on .*family simple")
     if(NOT output MATCHES "${text}")
         message(FATAL_ERROR "nothing matches '${text}'")

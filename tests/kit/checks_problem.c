@@ -124,6 +124,17 @@ static clf_status make_plan(clf__kit_problem *p, int passes, const char *family,
     return clf_plan_create(p->instance, &args, &options, plan);
 }
 
+/* Plans a problem that the traits do not claim: where the part refuses it, its reference need not know it either. */
+static clf_status may_be_refused(clf__kit_problem *p, const char *family)
+{
+    clf_plan  *plan = NULL;
+    clf_status status = CLF_SUCCESS;
+    if (clf__kit_needs(p->component, p->c) & ~p->component->descriptor->traits)
+        status = make_plan(p, CLF_FORWARD, family, &plan);
+    clf_plan_release(plan);
+    return status;
+}
+
 /* Runs a plan twice: values, guards, the same bits. */
 static clf__kit_verdict check_plan(clf__kit_check *check, clf__kit_problem *p, clf_plan *plan, int passes,
                                    const expectation *e, clf__kit_result *out)
@@ -198,6 +209,11 @@ clf__kit_verdict clf__kit_check_problem(clf__kit_check *check)
     clf_status         status = clf__kit_problem_make(check->device, check->component, check->c, &p);
     if (status) {
         verdict = clf__kit_stopped(check, "creating", status);
+        goto end;
+    }
+    status = may_be_refused(&p, check->family);
+    if (status) {
+        verdict = clf__kit_stopped(check, "planning", status);
         goto end;
     }
     status = expect(&p, &e);
