@@ -148,7 +148,7 @@ CLF_REGISTER_ATTENTION(local) = {
     .families = clf__fused_families,
     .io = clf_attention_io_qkv,
     .traits = CLF_TRAIT_CAUSAL | CLF_TRAIT_ATTENTION_MASK | CLF_TRAIT_KEY_PADDING_MASK | CLF_TRAIT_CROSS |
-              CLF_TRAIT_VALUE_WIDTH | CLF_TRAIT_DROPOUT | CLF_TRAIT_LSE | CLF_TRAIT_LOW_PRECISION,
+              CLF_TRAIT_VALUE_WIDTH | CLF_TRAIT_DROPOUT | CLF_TRAIT_LSE | CLF_TRAIT_LOW_PRECISION | CLF_TRAIT_DERIVED,
     .resolve = local_resolve,
     .plan = local_plan,
     .forward = local_forward,

@@ -257,8 +257,8 @@ void *clf_plan_state(clf_plan *plan, size_t bytes)
     return plan->state;
 }
 
-clf_status clf_plan_kernel(clf_plan *plan, const char *program, const char *options, const char *name,
-                           cl_kernel *kernel)
+static clf_status add_kernel(clf_plan *plan, const clf_source *sources, const char *program, const char *options,
+                             const char *name, cl_kernel *kernel)
 {
     cl_kernel made = NULL;
 
@@ -270,11 +270,23 @@ clf_status clf_plan_kernel(clf_plan *plan, const char *program, const char *opti
         plan->kernels = kernels;
         plan->kernel_capacity = capacity;
     }
-    clf_status status = clf__program_kernel(plan->instance->device, plan->instance->component->sources, program,
-                                            options ? options : "", name, &made);
+    clf_status status = clf__program_kernel(plan->instance->device, sources, program, options ? options : "", name,
+                                            &made);
     if (status)
         return status;
     plan->kernels[plan->kernel_count++] = made;
     *kernel = made;
     return CLF_SUCCESS;
+}
+
+clf_status clf_plan_kernel(clf_plan *plan, const char *program, const char *options, const char *name,
+                           cl_kernel *kernel)
+{
+    return add_kernel(plan, plan->instance->component->sources, program, options, name, kernel);
+}
+
+clf_status clf__plan_kernel(clf_plan *plan, const char *program, const char *options, const char *name,
+                            cl_kernel *kernel)
+{
+    return add_kernel(plan, NULL, program, options, name, kernel);
 }

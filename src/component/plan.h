@@ -70,6 +70,10 @@ clf_args   clf__describe(const clf_args *args);
 bool       clf__same_layout(const clf_tensor *a, const clf_tensor *b);
 
 /* A plan that holds no reference to the instance. `args` are complete; options are normalised. */
+/* clf_plan_kernel for what the library itself runs: `program` is built in, also where the part is a plugin's. */
+clf_status clf__plan_kernel(clf_plan *plan, const char *program, const char *options, const char *name,
+                            cl_kernel *kernel);
+
 clf_status clf__plan_make(clf_instance *instance, const clf_args *args, const clf_plan_options *options,
                           clf_plan **plan);
 /* The same from the instance's cache, last used first; the caller holds instance->apply. */

@@ -43,7 +43,7 @@ typedef struct clf__fused {
 
 /* The first family that can do it, by the order of the device's style; `reference` only when the plan's options
  * allow or name it. Reserves workspace and saved bytes, creates the kernels.
- * Errors: CLF_UNSUPPORTED with every family's reason, those of clf_plan_kernel. */
+ * Errors: CLF_UNSUPPORTED with every family's reason, those of clf__plan_kernel. */
 clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
 
 clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);

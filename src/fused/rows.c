@@ -1,5 +1,6 @@
 /* Launching families whose groups own rows: one grid dimension, because the others may end at 65535. */
 #include "fused/family.h"
+#include "component/plan.h"
 #include "core/status.h"
 #include <stdio.h>
 
@@ -17,7 +18,7 @@ clf_status clf__fused_kernels_rows(clf_plan *plan, const char *family, const cha
         char path[64], name[64];
         (void)snprintf(path, sizeof path, "fused/%s_%s.cl", family, kernels[i].pass);
         (void)snprintf(name, sizeof name, "%s_%s", kernels[i].name, family);
-        clf_status status = clf_plan_kernel(plan, path, options[i > 0], name, kernels[i].kernel);
+        clf_status status = clf__plan_kernel(plan, path, options[i > 0], name, kernels[i].kernel);
         if (status)
             return status;
     }

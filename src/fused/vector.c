@@ -1,5 +1,6 @@
 /* The family for CPUs: explicit vectors, one work-item a group. */
 #include "fused/family.h"
+#include "component/plan.h"
 #include <stdio.h>
 
 /* Queries and keys of a block, by the widths of q and v together. */
@@ -95,16 +96,16 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
         fused->splits = choose_splits(problem, chosen[1].keys, cores);
         reserve(plan_, problem, fused);
     }
-    clf_status status = clf_plan_kernel(plan_, "fused/vector_forward.cl", options[0], "clf_fused_forward_vector",
+    clf_status status = clf__plan_kernel(plan_, "fused/vector_forward.cl", options[0], "clf_fused_forward_vector",
                                         &fused->forward);
     if (status || !backward)
         return status;
     const char *path = "fused/vector_backward.cl";
-    status = clf_plan_kernel(plan_, path, options[1], "clf_fused_delta_vector", &fused->delta);
+    status = clf__plan_kernel(plan_, path, options[1], "clf_fused_delta_vector", &fused->delta);
     if (status == CLF_SUCCESS)
-        status = clf_plan_kernel(plan_, path, options[1], "clf_fused_backward_vector", &fused->backward[0]);
+        status = clf__plan_kernel(plan_, path, options[1], "clf_fused_backward_vector", &fused->backward[0]);
     if (status == CLF_SUCCESS)
-        status = clf_plan_kernel(plan_, path, options[1], "clf_fused_backward_q_vector", &fused->backward[1]);
+        status = clf__plan_kernel(plan_, path, options[1], "clf_fused_backward_q_vector", &fused->backward[1]);
     return status;
 }
 

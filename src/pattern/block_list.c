@@ -1,5 +1,6 @@
 /* Block lists: how large they can get, and building them. */
 #include "pattern/block_list.h"
+#include "component/plan.h"
 #include "core/status.h"
 #include "core/text.h"
 
@@ -173,9 +174,9 @@ clf_status clf__block_lists_plan(clf_plan *plan, const clf__block_problem *probl
     if (options.failed)
         status = clf__no_memory(256);
     if (status == CLF_SUCCESS)
-        status = clf_plan_kernel(plan, "pattern/block_list.cl", options.data, "clf_block_classify", &lists->classify);
+        status = clf__plan_kernel(plan, "pattern/block_list.cl", options.data, "clf_block_classify", &lists->classify);
     if (status == CLF_SUCCESS)
-        status = clf_plan_kernel(plan, "pattern/block_list.cl", options.data, "clf_block_compact", &lists->compact);
+        status = clf__plan_kernel(plan, "pattern/block_list.cl", options.data, "clf_block_compact", &lists->compact);
     clf__text_free(&options);
     return status;
 }

@@ -414,6 +414,16 @@ static void add_random(generator *g)
     }
 }
 
+/* Of a part on the kernels of another one, only the first case of a group of features is not slow. */
+static void add_group(generator *g, void (*add_cases)(generator *g))
+{
+    const size_t first = g->cases->count;
+
+    add_cases(g);
+    for (size_t i = first + 1; claims(g, CLF_TRAIT_DERIVED) && i < g->cases->count; i++)
+        g->cases->list[i].slow = true;
+}
+
 void clf__kit_generate(const clf_component *component, const clf_device_info *device, clf__kit_cases *cases)
 {
     generator g = { .component = component, .cases = cases, .small = device->simulator, .narrow = device->software };
@@ -424,15 +434,15 @@ void clf__kit_generate(const clf_component *component, const clf_device_info *de
     vary(&g)->what = KIT_CONVENIENCE;
     vary(&g)->what = KIT_DIFFERENCES;
     add_shapes(&g);
-    add_widths(&g);
+    add_group(&g, add_widths);
     add_lengths(&g, false, false);
     add_causal(&g, false);
-    add_masks(&g);
-    add_padding(&g);
-    add_dropout(&g);
-    add_layouts_and_values(&g);
-    add_presence(&g);
-    add_low_precision(&g);
+    add_group(&g, add_masks);
+    add_group(&g, add_padding);
+    add_group(&g, add_dropout);
+    add_group(&g, add_layouts_and_values);
+    add_group(&g, add_presence);
+    add_group(&g, add_low_precision);
     add_xformers(&g);
     add_own_fields(&g);
     if (!device->simulator)

@@ -113,6 +113,14 @@ Test(source, prelude_is_for_everybody)
     cr_assert(strstr(text, "#line 2 \"prelude_user.cl\"\nint user;"));
 }
 
+/* The part of a source that expansion leaves as it is. */
+static const char *behind_includes(const char *text)
+{
+    for (const char *next = text; (next = strstr(next, "\n#include")); next++)
+        text = next + 1;
+    return text + strcspn(text, "\n");
+}
+
 Test(source, every_embedded_source_expands)
 {
     int count = 0;
@@ -122,7 +130,7 @@ Test(source, every_embedded_source_expands)
         clf__text text = { 0 };
 
         cr_assert_eq(clf__source_expand(NULL, one->path, &text), CLF_SUCCESS, "%s", clf_error_message());
-        cr_assert(strstr(text.data, one->text + strlen(one->text) / 2));
+        cr_assert(strstr(text.data, behind_includes(one->text)));
         clf__text_free(&text);
     }
     cr_assert_gt(count, 0);
