@@ -108,7 +108,7 @@ static clf_status make_tensor(clf__problem *p, const clf_io *io, int slot)
 
     if (io->flags & CLF_IO_OPTIONAL)
         return CLF_SUCCESS;
-    for (; io->axes[rank] && rank < CLF_MAX_RANK; rank++)
+    for (; rank < CLF_MAX_RANK && io->axes[rank]; rank++)
         count *= shape[rank] = extent_of(io->axes[rank]);
     p->args.io[slot] = clf_tensor_view(NULL, dtype, rank, shape);
     if (gradient)
