@@ -100,6 +100,22 @@ clf_status clf_launch(clf_run *run, const clf_binder *binder, cl_uint dimensions
     return profile ? keep_event(profile, event) : CLF_SUCCESS;
 }
 
+clf_status clf__run_fence(clf_run *run)
+{
+    const bool waits = run->launches == 0 && run->n_wait > 0;
+    cl_event event = NULL;
+    const cl_int code = clEnqueueBarrierWithWaitList(run->queue, waits ? run->n_wait : 0, waits ? run->wait : NULL,
+                                                     run->wants_event || run->chained ? &event : NULL);
+
+    if (code)
+        return clf__fail_opencl(code, "a barrier around another library's commands");
+    run->launches++;
+    if (run->last)
+        clReleaseEvent(run->last);
+    run->last = event;
+    return CLF_SUCCESS;
+}
+
 void clf__plan_profile(clf_plan *plan, clf__profile *profile)
 {
     plan->profile = profile;

@@ -51,6 +51,10 @@ struct clf_plan {
     clf__profile    *profile;
 };
 
+/* Puts a fence on the run's queue: everything enqueued before is over (and what the caller waits for has happened)
+ * before anything behind it starts. Before and after commands that another library enqueues on that queue. */
+clf_status clf__run_fence(clf_run *run);
+
 /* One call of clf_forward or clf_backward; lives on the stack. */
 struct clf_run {
     clf_plan        *plan;
