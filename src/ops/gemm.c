@@ -1,0 +1,66 @@
+/* Which provider computes a product. */
+#include "ops/gemm_provider.h"
+#include "core/status.h"
+#include "tune/tune.h"
+#include <stdio.h>
+#include <string.h>
+
+static const clf__gemm_provider *const vectors_first[] = { &clf__gemm_vector, &clf__gemm_portable, &clf__gemm_clblast,
+                                                           NULL };
+static const clf__gemm_provider *const items_first[] = { &clf__gemm_portable, &clf__gemm_vector, &clf__gemm_clblast,
+                                                         NULL };
+
+/* The provider `name` if it can do it; NULL otherwise, with the reason in the plan. `known` tells whether it exists. */
+static const clf__gemm_provider *try_one(clf_plan *plan, const clf__gemm_provider *const *list, const char *name,
+                                         const clf__gemm_product *product, bool *known)
+{
+    char why[256] = "", label[32];
+
+    for (; *list; list++) {
+        if (name && strcmp(name, (*list)->name) != 0)
+            continue;
+        *known = true;
+        if ((*list)->supports(clf_plan_device(plan), product, why, sizeof why))
+            return *list;
+        (void)snprintf(label, sizeof label, "matrix product by %s", (*list)->name);
+        clf_plan_add_reason(plan, label, why);
+    }
+    return NULL;
+}
+
+clf_status clf__gemm_plan(clf_plan *plan, const clf__gemm_problem *problem, clf__gemm_choice *choice)
+{
+    const clf_device *device = clf_plan_device(plan);
+    const bool vectors = clf_device_get_capabilities(device)->style == CLF_STYLE_VECTORS;
+    const clf__gemm_provider *const *list = vectors ? vectors_first : items_first;
+    const char *tuned = clf__tune_choice(clf_device_get_info(device), "gemm.provider");
+    clf__gemm_product product;
+    bool known = false;
+    clf_status status = clf__gemm_view(problem, &product);
+
+    *choice = (clf__gemm_choice){ 0 };
+    if (status)
+        return status;
+    if (problem->provider)
+        choice->provider = try_one(plan, list, problem->provider, &product, &known);
+    else if (tuned)
+        choice->provider = try_one(plan, list, tuned, &product, &known);
+    if (!choice->provider && !problem->provider)
+        choice->provider = try_one(plan, list, NULL, &product, &known);
+    if (!known)
+        return clf_plan_refuse(plan, "there is no matrix product '%s': vector, portable and clblast exist",
+                               problem->provider);
+    if (!choice->provider)
+        return clf_plan_refuse(plan, "no matrix product can do this on %s", clf_device_get_info(device)->name);
+    return choice->provider->plan(plan, &product, choice);
+}
+
+clf_status clf__gemm(clf_run *run, const clf__gemm_choice *choice, const clf__gemm_problem *problem)
+{
+    clf__gemm_product product;
+    clf_status status = clf__gemm_view(problem, &product);
+
+    if (status || product.rows == 0 || product.columns == 0 || clf__gemm_items(&product) == 0)
+        return status;
+    return choice->provider->run(run, choice, &product);
+}
