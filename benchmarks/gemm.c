@@ -1,0 +1,264 @@
+/* clf_bench_gemm: matrix products of one device against OpenBLAS's sgemm with as many threads as the device has
+ * compute units, call by call in turns, so that both see the same machine.
+ *
+ *     clf_bench_gemm [<device> [<providers> [<dtype> [<part of a shape's name>]]]]
+ *     clf_bench_gemm pocl vector,clblast f32 512x2048
+ */
+#include "gemm_part.h"
+
+#include <clformers/clformers.h>
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { LEAST_REPEATS = 9, MOST_REPEATS = 101 };
+enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 };
+
+typedef void (*sgemm_function)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha,
+                               const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc);
+
+/* M x N x K, the batch, and what is stored turned. */
+typedef struct shape {
+    int  m, n, k, batch;
+    bool turned_a, turned_b;
+} shape;
+
+static const shape shapes[] = {
+    { 1024, 1024, 1024, 1, false, false }, { 1024, 1024, 1024, 1, false, true }, { 1024, 1024, 1024, 1, true, false },
+    { 2048, 2048, 64, 8, false, true },    { 2048, 64, 2048, 8, false, false },  { 2048, 64, 2048, 8, true, false },
+    { 512, 512, 2048, 1, false, true },    { 512, 2048, 512, 1, false, true },   { 512, 2048, 512, 1, false, false },
+    { 64, 64, 2048, 8, true, false },      { 256, 64, 64, 64, false, false },    { 128, 128, 128, 64, false, true },
+};
+
+typedef struct bench {
+    clf_device    *device;
+    sgemm_function sgemm;
+    void         (*set_threads)(int count);
+    int            threads;
+    float         *a, *b, *c; /* what OpenBLAS multiplies */
+} bench;
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static int ascending(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *samples, int count)
+{
+    qsort(samples, (size_t)count, sizeof *samples, ascending);
+    return count % 2 ? samples[count / 2] : (samples[count / 2 - 1] + samples[count / 2]) / 2;
+}
+
+static double least(double *samples, int count)
+{
+    qsort(samples, (size_t)count, sizeof *samples, ascending);
+    return samples[0];
+}
+
+/* ISO C has no conversion from dlsym's pointer to a function; POSIX promises that it works. */
+static void find_symbol(void *library, const char *name, void *function)
+{
+    *(void **)function = dlsym(library, name);
+}
+
+static void find_openblas(bench *bench)
+{
+    void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+
+    if (!library)
+        return;
+    find_symbol(library, "openblas_set_num_threads", &bench->set_threads);
+    find_symbol(library, "cblas_sgemm", &bench->sgemm);
+    if (!bench->set_threads)
+        bench->sgemm = NULL;
+}
+
+/* Seconds, of the wall's clock and of all cores together. */
+typedef struct seconds {
+    double wall, cpu;
+} seconds;
+
+static seconds read_clocks(void)
+{
+    return (seconds){ now(), (double)clock() / CLOCKS_PER_SEC };
+}
+
+static seconds since(seconds start)
+{
+    const seconds end = read_clocks();
+    return (seconds){ end.wall - start.wall, end.cpu - start.cpu };
+}
+
+static seconds run_openblas(const bench *bench, const shape *s, int threads)
+{
+    const size_t a = (size_t)s->m * (size_t)s->k, b = (size_t)s->k * (size_t)s->n, c = (size_t)s->m * (size_t)s->n;
+
+    bench->set_threads(threads);
+    const seconds start = read_clocks();
+    for (size_t i = 0; i < (size_t)s->batch; i++)
+        bench->sgemm(ROW_MAJOR, s->turned_a ? TRANSPOSE : NO_TRANSPOSE, s->turned_b ? TRANSPOSE : NO_TRANSPOSE, s->m,
+                     s->n, s->k, 1, bench->a + i * a, s->turned_a ? s->m : s->k, bench->b + i * b,
+                     s->turned_b ? s->k : s->n, 0, bench->c + i * c, s->n);
+    const seconds spent = since(start);
+    /* Its threads spin before they sleep, and would take time from ours. */
+    nanosleep(&(struct timespec){ .tv_nsec = 40000000 }, NULL);
+    return spent;
+}
+
+static seconds run_ours(const bench *bench, gemm_fixture *fixture, clf_status *status)
+{
+    const seconds start = read_clocks();
+
+    if ((*status = gemm_enqueue(fixture, NULL)) == CLF_SUCCESS)
+        *status = (clf_status)clFinish(clf_device_queue(bench->device));
+    return since(start);
+}
+
+typedef struct samples {
+    int    count;
+    double ours[MOST_REPEATS], ours_cpu[MOST_REPEATS], theirs[MOST_REPEATS], theirs_cpu[MOST_REPEATS];
+} samples;
+
+/* CPU seconds are compared with one thread of OpenBLAS, because waiting threads spin: a figure that other processes on
+ * the machine hardly disturb. */
+static clf_status sample(const bench *bench, const shape *s, gemm_fixture *fixture, samples *all)
+{
+    const int i = all->count++;
+    clf_status status;
+    const seconds ours = run_ours(bench, fixture, &status);
+
+    all->ours[i] = ours.wall;
+    all->ours_cpu[i] = ours.cpu;
+    if (bench->sgemm) {
+        all->theirs[i] = run_openblas(bench, s, bench->threads).wall;
+        all->theirs_cpu[i] = run_openblas(bench, s, 1).cpu;
+    }
+    return status;
+}
+
+/* One provider at one shape: a line of the table. */
+static clf_status measure(const bench *bench, const shape *s, gemm_fixture *fixture, const char *label)
+{
+    samples all = { 0 };
+    const double start = now();
+    clf_status status = sample(bench, s, fixture, &all); /* pays for what happens once */
+
+    all.count = 0;
+    while (status == CLF_SUCCESS && all.count < MOST_REPEATS && (all.count < LEAST_REPEATS || now() - start < 1.5))
+        status = sample(bench, s, fixture, &all);
+    if (status)
+        return status;
+    const double flops = 2e-9 * s->m * s->n * s->k * s->batch, ours = median(all.ours, all.count);
+    printf("  %-9s %9.3f ms %7.1f GFLOP/s (%.1f a core)", label, 1e3 * ours, flops / ours,
+           flops / least(all.ours_cpu, all.count));
+    if (bench->sgemm)
+        printf(" | OpenBLAS %7.1f, ratio %.2f | least CPU time, ratio %.2f", flops / median(all.theirs, all.count),
+               median(all.theirs, all.count) / ours,
+               least(all.theirs_cpu, all.count) / least(all.ours_cpu, all.count));
+    printf("  (%d)\n", all.count);
+    (void)fflush(stdout);
+    return CLF_SUCCESS;
+}
+
+static clf_status fill(bench *bench, const clf_tensor *tensor, float *values)
+{
+    const int64_t count = clf_tensor_elements(tensor);
+    uint32_t state = 1;
+
+    for (int64_t i = 0; i < count; i++) {
+        state = state * 1664525u + 1013904223u;
+        values[i] = (float)(state >> 8) * 0x1p-23f - 1;
+    }
+    return clf_tensor_write_floats(bench->device, tensor, values);
+}
+
+static clf_status make(bench *bench, clf_dtype dtype, const int64_t *extents, bool turned, clf_tensor *tensor)
+{
+    const int64_t shape[3] = { extents[0], extents[turned ? 2 : 1], extents[turned ? 1 : 2] };
+    return clf_tensor_alloc(bench->device, dtype, 3, shape, tensor);
+}
+
+/* All wanted providers at one shape. */
+static clf_status run_shape(bench *bench, const shape *s, clf_dtype dtype, char *providers)
+{
+    clf__gemm_problem problem = { .alpha = 1 };
+    const int64_t a[3] = { s->batch, s->m, s->k }, b[3] = { s->batch, s->k, s->n }, c[3] = { s->batch, s->m, s->n };
+    clf_status status;
+
+    if ((status = make(bench, dtype, a, s->turned_a, &problem.a)) ||
+        (status = make(bench, dtype, b, s->turned_b, &problem.b)) ||
+        (status = make(bench, dtype, c, false, &problem.c)) || (status = fill(bench, &problem.a, bench->a)) ||
+        (status = fill(bench, &problem.b, bench->b)))
+        goto done;
+    const clf_tensor tensors[2] = { problem.a, problem.b };
+    if (s->turned_a)
+        problem.a = clf__gemm_transposed(&problem.a);
+    if (s->turned_b)
+        problem.b = clf__gemm_transposed(&problem.b);
+    for (char *name = providers; *name; name += strlen(name) + 1) {
+        gemm_fixture fixture;
+        problem.provider = name;
+        status = gemm_open(bench->device, &problem, &fixture);
+        if (status == CLF_SUCCESS) {
+            status = measure(bench, s, &fixture, name);
+            gemm_close(bench->device, &fixture);
+        }
+        if (status)
+            printf("  %-9s %s\n", name, clf_error_message());
+    }
+    problem.a = tensors[0];
+    problem.b = tensors[1];
+    status = CLF_SUCCESS;
+done:
+    clf_tensor_free(bench->device, &problem.a);
+    clf_tensor_free(bench->device, &problem.b);
+    clf_tensor_free(bench->device, &problem.c);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    const clf_dtype dtype = clf_dtype_from_name(argc > 3 ? argv[3] : "F32");
+    const size_t largest = (size_t)2048 * 2048 * 8 * sizeof(float);
+    bench bench = { .a = malloc(largest), .b = malloc(largest), .c = malloc(largest) };
+    char providers[64] = "";
+    clf_status status = CLF_OUT_OF_HOST_MEMORY;
+
+    (void)snprintf(providers, sizeof providers - 1, "%s", argc > 2 ? argv[2] : "vector,portable,clblast");
+    for (char *comma = providers; (comma = strchr(comma, ',')) != NULL;)
+        *comma++ = '\0';
+    if (bench.a && bench.b && bench.c && (status = clf_device_open(argc > 1 ? argv[1] : NULL, &bench.device)) == 0) {
+        const clf_device_info *info = clf_device_get_info(bench.device);
+        bench.threads = info->compute_units;
+        if (info->type & CL_DEVICE_TYPE_CPU)
+            find_openblas(&bench);
+        printf("%s, %s\n", info->name, clf_dtype_name(dtype));
+        for (size_t i = 0; i < sizeof shapes / sizeof shapes[0] && status == CLF_SUCCESS; i++) {
+            const shape *s = &shapes[i];
+            char text[64];
+            (void)snprintf(text, sizeof text, "%dx%dx%d batch %d %c%c", s->m, s->n, s->k, s->batch,
+                           s->turned_a ? 'T' : 'N', s->turned_b ? 'T' : 'N');
+            if (argc > 4 && !strstr(text, argv[4]))
+                continue;
+            printf("%s\n", text);
+            status = run_shape(&bench, s, dtype, providers);
+        }
+    }
+    if (status)
+        fprintf(stderr, "clf_bench_gemm: %s\n", clf_error_message());
+    clf_device_release(bench.device);
+    free(bench.a);
+    free(bench.b);
+    free(bench.c);
+    return status ? 1 : 0;
+}
