@@ -5,7 +5,7 @@
 
 /* Rows in the order in which they are tried. Measured with clf_bench_gemm. */
 static const clf__tuned table[] = {
-    /* Explicit vectors reach 0.8 to 1 of OpenBLAS's sgemm there, CLBlast 0.1. */
+    /* Explicit vectors reach 0.8 to 1 of OpenBLAS's sgemm there, CLBlast less than 0.1. */
     { "gemm.provider", "portable computing language", NULL, "vector" },
     { 0 }
 };
