@@ -70,6 +70,9 @@ typedef struct clf_io {
 CLF_API extern const clf_io clf_attention_io_qkv[];
 enum { CLF_QKV_Q = 0, CLF_QKV_K = 1, CLF_QKV_V = 2, CLF_QKV_ATT_MASK = 3, CLF_QKV_KEY_PADDING_MASK = 4,
        CLF_QKV_OUT = 5, CLF_QKV_LSE = 6 };
+/* The table of mechanisms that mix the positions of q alone: the same places, so that one call serves them too; k and
+ * v may be given, are not read and get no gradient. Channels of the model are c = head * width + d. */
+CLF_API extern const clf_io clf_attention_io_q[];
 
 /* ---- arguments of a call -------------------------------------------------------------------- */
 
