@@ -43,6 +43,9 @@ CLF_API void *clf_plan_state(clf_plan *plan, size_t bytes);
  * ("-DX=1 ...") or taken from the caches. The plan owns it. */
 CLF_API clf_status clf_plan_kernel(clf_plan *plan, const char *program, const char *options, const char *name,
                                    cl_kernel *kernel);
+/* A table for the kernels to read: `bytes` bytes of `data`, which is copied, in a buffer that the plan owns. For what
+ * depends on the problem alone (roots of unity, lists of indices). */
+CLF_API clf_status clf_plan_constant(clf_plan *plan, const void *data, size_t bytes, cl_mem *mem);
 
 /* ---- in `forward` and `backward` ---------------------------------------------------------- */
 

@@ -53,6 +53,9 @@ static void destroy(clf_plan *plan)
     for (size_t i = 0; i < plan->kernel_count; i++)
         clReleaseKernel(plan->kernels[i]);
     free(plan->kernels);
+    for (size_t i = 0; i < plan->constant_count; i++)
+        clReleaseMemObject(plan->constants[i]);
+    free(plan->constants);
     free(plan->state);
     free(plan->wanted_family);
     clf__text_free(&plan->reasons);
@@ -257,21 +260,31 @@ void *clf_plan_state(clf_plan *plan, size_t bytes)
     return plan->state;
 }
 
+/* Room for one more element behind `count`. */
+static clf_status grow(void **list, size_t count, size_t *capacity, size_t size)
+{
+    if (count < *capacity)
+        return CLF_SUCCESS;
+    const size_t wanted = *capacity ? 2 * *capacity : 8;
+    void *more = realloc(*list, wanted * size);
+    if (!more)
+        return clf__no_memory(wanted * size);
+    *list = more;
+    *capacity = wanted;
+    return CLF_SUCCESS;
+}
+
 static clf_status add_kernel(clf_plan *plan, const clf_source *sources, const char *program, const char *options,
                              const char *name, cl_kernel *kernel)
 {
     cl_kernel made = NULL;
+    void *list = plan->kernels;
+    clf_status status = grow(&list, plan->kernel_count, &plan->kernel_capacity, sizeof *plan->kernels);
 
-    if (plan->kernel_count == plan->kernel_capacity) {
-        const size_t capacity = plan->kernel_capacity ? 2 * plan->kernel_capacity : 8;
-        cl_kernel *kernels = realloc(plan->kernels, capacity * sizeof *kernels);
-        if (!kernels)
-            return clf__no_memory(capacity * sizeof *kernels);
-        plan->kernels = kernels;
-        plan->kernel_capacity = capacity;
-    }
-    clf_status status = clf__program_kernel(plan->instance->device, sources, program, options ? options : "", name,
-                                            &made);
+    plan->kernels = list;
+    if (status == CLF_SUCCESS)
+        status = clf__program_kernel(plan->instance->device, sources, program, options ? options : "",
+                                     name, &made);
     if (status)
         return status;
     plan->kernels[plan->kernel_count++] = made;
@@ -289,4 +302,27 @@ clf_status clf__plan_kernel(clf_plan *plan, const char *program, const char *opt
                             cl_kernel *kernel)
 {
     return add_kernel(plan, NULL, program, options, name, kernel);
+}
+
+/* Not from the pool: a plan may go while kernels on a queue of the caller still read the table, and only OpenCL's own
+ * reference counts know of those. */
+clf_status clf_plan_constant(clf_plan *plan, const void *data, size_t bytes, cl_mem *mem)
+{
+    union { const void *from; void *to; } host = { .from = data }; /* read only all the same */
+    void *list = plan->constants;
+    cl_int code = CL_SUCCESS;
+
+    if (!data || bytes == 0)
+        return clf__fail(CLF_INVALID_VALUE, "a constant of a plan needs data: there are %zu bytes", data ? bytes : 0);
+    clf_status status = grow(&list, plan->constant_count, &plan->constant_capacity, sizeof *plan->constants);
+    plan->constants = list;
+    if (status)
+        return status;
+    cl_mem made = clCreateBuffer(clf_device_context(plan->instance->device), CL_MEM_READ_ONLY | CL_MEM_COPY_HOST_PTR,
+                                 bytes, host.to, &code);
+    if (!made || code)
+        return clf__fail_opencl(code ? code : CL_OUT_OF_RESOURCES, "a constant of %zu bytes", bytes);
+    plan->constants[plan->constant_count++] = made;
+    *mem = made;
+    return CLF_SUCCESS;
 }

@@ -12,6 +12,7 @@
  *   - every kernel of a run is ordered after the one launched before it, on any kind of queue.
  *   - gradients of parameters are allocated: in `backward`, clf_instance_gradient does not allocate.
  *   - a kernel belongs to one plan, and a plan to one thread, so arguments bound in `plan` stay bound.
+ *   - a constant of a plan lives until the plan is released and everything enqueued before that is done.
  */
 #ifndef CLF_COMPONENT_PLAN_H
 #define CLF_COMPONENT_PLAN_H
@@ -48,6 +49,8 @@ struct clf_plan {
     void            *state;
     cl_kernel       *kernels;
     size_t           kernel_count, kernel_capacity;
+    cl_mem          *constants;
+    size_t           constant_count, constant_capacity;
     clf__profile    *profile;
 };
 

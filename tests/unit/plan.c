@@ -277,3 +277,30 @@ Test(plan, workspace_beyond_the_device)
     cr_expect(strstr(clf_error_message(), "needs a workspace of 4398046511360 bytes") != NULL, "%s",
               clf_error_message());
 }
+
+/* Constants of a plan: copied, readable, gone with the plan and not before. */
+Test(plan, constants)
+{
+    const clf_args args = toy_args(2, 3, 4, 5, 6, 7);
+    clf_plan *plan = NULL;
+    cl_mem mem[20] = { NULL };
+    cl_uint references = 0;
+    float values[3] = { 1, 2, 3 };
+
+    cr_assert_eq(clf_plan_create(instance, &args, NULL, &plan), CLF_SUCCESS, "%s", clf_error_message());
+    for (int i = 0; i < 20; i++) {
+        values[0] = (float)i;
+        cr_assert_eq(clf_plan_constant(plan, values, sizeof values, &mem[i]), CLF_SUCCESS, "%s", clf_error_message());
+    }
+    cr_expect_eq(clf_plan_constant(plan, NULL, 4, &mem[0]), CLF_INVALID_VALUE);
+    cr_expect_eq(clf_plan_constant(plan, values, 0, &mem[0]), CLF_INVALID_VALUE);
+    cr_assert_eq(clEnqueueReadBuffer(clf_device_queue(device), mem[7], CL_TRUE, 0, sizeof values, values, 0, NULL, NULL),
+                 CL_SUCCESS);
+    cr_expect_eq(values[0], 7);
+    cr_expect_eq(values[2], 3);
+    cr_assert_eq(clRetainMemObject(mem[7]), CL_SUCCESS);
+    clf_plan_release(plan);
+    cr_assert_eq(clGetMemObjectInfo(mem[7], CL_MEM_REFERENCE_COUNT, sizeof references, &references, NULL), CL_SUCCESS);
+    cr_expect_eq(references, 1);
+    clReleaseMemObject(mem[7]);
+}

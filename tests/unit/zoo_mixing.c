@@ -12,6 +12,8 @@ typedef struct row {
 enum { BATCH = 2, LENGTH = 16, WIDTH = 8, COUNT = BATCH * LENGTH * WIDTH };
 
 static const row rows[] = {
+    { "{\"name\": \"fourier_mix\"}",
+      { -9.19497913, -11.8510471, -11.7298375, 9.12502471, -13.3054729, 2.51486421, 309.177335, 147.185079 } },
     { "{\"name\": \"pooling\", \"pool_size\": 3}",
       { -0.0346976779, 0.847626705, 1.84067846, -0.691077899, 0.510276254, -1.41786705, 1.01187303, 16.3053825 } },
     { "{\"name\": \"pooling\", \"pool_size\": 5}",
@@ -99,6 +101,8 @@ Test(zoo_mixing, known_answers)
 Test(zoo_mixing, refusals)
 {
     static const struct { const char *config, *field; } wrong[] = {
+        { "{\"name\": \"fourier_mix\", \"causal\": true}", "causal" },
+        { "{\"name\": \"fourier_mix\", \"causal\": true, \"semantics\": \"xformers\"}", "causal" },
         { "{\"name\": \"pooling\", \"pool_size\": 4}", "pool_size" },
         { "{\"name\": \"pooling\", \"stride\": 2}", "stride" },
         { "{\"name\": \"pooling\", \"pool_size\": 5, \"padding\": 1}", "padding" },
@@ -125,4 +129,52 @@ Test(zoo_mixing, refusals)
         clf_instance_release(instance);
     }
     clf_device_release(device);
+}
+
+/* The transform of a single 1 at (t, d) is cos(2 pi (s t / S + c d / C)): lengths of all radices, of larger factors,
+ * and prime. */
+static void check_impulse(clf_device *device, int64_t length, int64_t width)
+{
+    const int64_t shape[] = { 1, 2, length, width }, channels = 2 * width, t = length / 3, d = 1;
+    const size_t  count = (size_t)(length * channels);
+    clf_instance *instance = NULL;
+    clf_args      args = { .size = sizeof args };
+    float        *values = calloc(count, sizeof *values);
+    double        worst = 0;
+
+    cr_assert_not_null(values);
+    cr_assert_eq(clf_build(device, CLF_ATTENTION, "{\"name\": \"fourier_mix\"}", &instance), CLF_SUCCESS);
+    cr_assert_eq(clf_tensor_alloc(device, CLF_F32, 4, shape, &args.io[CLF_QKV_Q]), CLF_SUCCESS);
+    cr_assert_eq(clf_tensor_alloc(device, CLF_F32, 4, shape, &args.io[CLF_QKV_OUT]), CLF_SUCCESS);
+    values[(length + t) * width + d] = 1; /* in the second head */
+    cr_assert_eq(clf_tensor_write_floats(device, &args.io[CLF_QKV_Q], values), CLF_SUCCESS);
+    cr_assert_eq(clf_apply(instance, &args), CLF_SUCCESS, "%s", clf_error_message());
+    cr_assert_eq(clf_tensor_read_floats(device, &args.io[CLF_QKV_OUT], values), CLF_SUCCESS);
+    for (int64_t s = 0; s < length; s++)
+        for (int64_t c = 0; c < channels; c++) {
+            const double turns = (double)(s * t % length) / (double)length +
+                                 (double)(c * (width + d) % channels) / (double)channels;
+            const double got = (double)values[(c / width * length + s) * width + c % width];
+            const double error = fabs(got - cos(6.283185307179586 * turns));
+            worst = !(error <= worst) ? error : worst;
+        }
+    cr_expect(worst <= 2e-6, "%s: length %d: error %g", clf_device_get_info(device)->name, (int)length, worst);
+    free(values);
+    clf_tensor_free(device, &args.io[CLF_QKV_Q]);
+    clf_tensor_free(device, &args.io[CLF_QKV_OUT]);
+    clf_instance_release(instance);
+}
+
+static void check_impulses(clf_device *device)
+{
+    static const int64_t lengths[] = { 2, 720, 1001, 1009, 2048 };
+    const bool           slow = clf_device_get_info(device)->simulator;
+
+    for (size_t i = 0; i < (slow ? 2 : sizeof lengths / sizeof lengths[0]); i++)
+        check_impulse(device, lengths[i], 3);
+}
+
+Test(zoo_mixing, impulses)
+{
+    for_each_device(check_impulses);
 }
