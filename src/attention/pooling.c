@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 typedef struct pooling_state {
-    int       lanes;
+    int       lanes, blocks; /* a work-item has blocks x lanes channels */
     cl_kernel pass[2]; /* forward, backward */
 } pooling_state;
 
@@ -50,6 +50,14 @@ static int window_of(const pooling_config *c, int64_t side)
     return (int)(2 * reach + 1);
 }
 
+/* Whole cache lines side by side make better use of memory than one here and one there; what is left over at the end
+ * of a row would be work for nothing. */
+static int blocks_of(int lanes, int64_t width)
+{
+    const int64_t all = clf__lanes_blocks(lanes, width);
+    return lanes == 1 ? 1 : all % 4 == 0 ? 4 : all % 2 == 0 ? 2 : 1;
+}
+
 static clf_status pooling_plan(clf_plan *plan)
 {
     const pooling_config *c = clf_plan_config(plan);
@@ -60,9 +68,11 @@ static clf_status pooling_plan(clf_plan *plan)
     if (!state)
         return CLF_OUT_OF_HOST_MEMORY;
     state->lanes = clf__lanes_choose(plan);
+    state->blocks = blocks_of(state->lanes, args->io[CLF_QKV_Q].shape[3]);
     for (int pass = 0; pass < passes; pass++) {
         char options[CLF__LANES_OPTIONS], more[64];
-        (void)snprintf(more, sizeof more, "-DCLF_WINDOW=%d -DCLF_BACKWARD=%d", window_of(c, side_of(args)), pass);
+        (void)snprintf(more, sizeof more, "-DCLF_WINDOW=%d -DCLF_BACKWARD=%d -DCLF_BLOCKS=%d",
+                       window_of(c, side_of(args)), pass, state->blocks);
         clf__lanes_options(state->lanes, args->io[CLF_QKV_Q].dtype, more, options, sizeof options);
         clf_status status = clf_plan_kernel(plan, "attention/pooling.cl", options, "clf_pooling", &state->pass[pass]);
         if (status)
@@ -85,7 +95,7 @@ static clf_status pool(clf_run *run, int pass, const clf_tensor *from, const clf
     clf_bind_value(&binder, &shape, sizeof shape);
     return clf__lanes_launch(run, &binder, state->lanes, from->shape[0] * from->shape[1] * side *
                                                          ((side + stretch - 1) / stretch) *
-                                                         clf__lanes_blocks(state->lanes, width));
+                                                         clf__lanes_blocks(state->lanes * state->blocks, width));
 }
 
 static clf_status pooling_forward(clf_run *run)
