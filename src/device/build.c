@@ -5,6 +5,7 @@
 #include "device/build_log.h"
 #include "device/device.h"
 #include "device/program.h"
+#include "device/retarget.h"
 #include <stdlib.h>
 
 enum { MOST_DEVICES = 64 };
@@ -56,7 +57,7 @@ clf_status clf__build_source(clf_device *device, const char *path, const char *t
     }
     code = clBuildProgram(*program, 1, &device->id, options, NULL, NULL);
     if (code == CL_SUCCESS)
-        return CLF_SUCCESS;
+        return clf__retarget(device, path, options, program);
     status = build_error(device, *program, path, text, options, code);
     clReleaseProgram(*program);
     *program = NULL;
@@ -122,17 +123,24 @@ clf_status clf__program_probe(clf_device *device, const char *text, const char *
     *kernel = NULL;
     if (rejected)
         *rejected = false;
+    options = options ? options : "";
     program = clCreateProgramWithSource(device->context, 1, &text, NULL, &code);
     if (code != CL_SUCCESS)
         return clf__fail_opencl(code, "clCreateProgramWithSource for a probe");
-    code = clBuildProgram(program, 1, &device->id, options ? options : "", NULL, NULL);
+    code = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
     if (code == CL_SUCCESS) {
+        status = clf__retarget(device, "a probe", options, &program);
+        if (status) {
+            if (rejected)
+                *rejected = status == CLF_UNSUPPORTED;
+            return status;
+        }
         *kernel = clCreateKernel(program, name, &code);
         status = code ? clf__fail_opencl(code, "clCreateKernel '%s' of a probe", name) : CLF_SUCCESS;
         if (code)
             *kernel = NULL;
     } else {
-        status = build_error(device, program, "a probe", text, options ? options : "", code);
+        status = build_error(device, program, "a probe", text, options, code);
         (void)clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_STATUS, sizeof verdict, &verdict, NULL);
         if (rejected)
             *rejected = verdict == CL_BUILD_ERROR;

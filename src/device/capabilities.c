@@ -14,12 +14,12 @@
 enum { QUERY_SM_MAJOR_NV = 0x4000, QUERY_SM_MINOR_NV = 0x4001 };
 
 /* Change it when a probe changes. */
-#define PROBES "probes 1"
+#define PROBES "probes 2"
 
 /* What the driver says; the words of probes correct it. */
 typedef struct claims {
     bool fp16, fp64, fma, subgroups;
-    int  nvidia_sm;
+    int  nvidia_sm, nvidia_matrix, nvidia_wgmma, nvidia_local;
 } claims;
 
 static bool has_extension(const char *extensions, const char *name)
@@ -77,18 +77,26 @@ static bool try_claims(clf_device *device, claims *said)
     clf__verdict subgroups = said->subgroups ? clf__probe_subgroups(device) : CLF__NO;
     clf__verdict ptx = said->nvidia_sm ? clf__probe_nvidia_ptx(device) : CLF__NO;
 
+    clf__verdict matrix = ptx == CLF__YES && said->nvidia_sm >= 80 ? clf__probe_nvidia_matrix(device) : CLF__NO;
+    clf__verdict wgmma = matrix == CLF__YES && said->nvidia_sm == 90 ? clf__probe_nvidia_wgmma(device) : CLF__NO;
+    clf__verdict local = CLF__NO;
+
+    said->nvidia_local = matrix == CLF__YES ? clf__probe_nvidia_local(device, &local) : 0;
+    said->nvidia_matrix = matrix == CLF__YES;
+    said->nvidia_wgmma = wgmma == CLF__YES;
     said->fp16 = fp16 == CLF__YES;
     said->fma = fma == CLF__YES;
     said->subgroups = subgroups == CLF__YES;
     said->nvidia_sm = ptx == CLF__YES ? said->nvidia_sm : 0;
-    return fp16 != CLF__UNKNOWN && fma != CLF__UNKNOWN && subgroups != CLF__UNKNOWN && ptx != CLF__UNKNOWN;
+    return fp16 != CLF__UNKNOWN && fma != CLF__UNKNOWN && subgroups != CLF__UNKNOWN && ptx != CLF__UNKNOWN &&
+           matrix != CLF__UNKNOWN && wgmma != CLF__UNKNOWN && local != CLF__UNKNOWN;
 }
 
 /* The claims that hold, from the cache on disk or by trying. */
 static void check_claims(clf_device *device, claims *said)
 {
     clf__disk_cache *disk = clf__programs_disk(device);
-    int fp16, fma, subgroups, sm;
+    int fp16, fma, subgroups, sm, matrix, wgmma, local;
     char text[64];
     clf__disk_key key;
     void *stored = NULL;
@@ -99,13 +107,17 @@ static void check_claims(clf_device *device, claims *said)
     (void)snprintf(text, sizeof text, "%d %d %d %d", said->fp16, said->fma, said->subgroups, said->nvidia_sm);
     key = clf__disk_make_key(disk, PROBES, "", text);
     if (clf__disk_load(disk, key, &stored, &size) &&
-        sscanf(stored, "%d %d %d %d", &fp16, &fma, &subgroups, &sm) == 4) {
+        sscanf(stored, "%d %d %d %d %d %d %d", &fp16, &fma, &subgroups, &sm, &matrix, &wgmma, &local) == 7) {
         said->fp16 = said->fp16 && fp16;
         said->fma = said->fma && fma;
         said->subgroups = said->subgroups && subgroups;
         said->nvidia_sm = sm == said->nvidia_sm ? sm : 0;
+        said->nvidia_matrix = said->nvidia_sm && matrix;
+        said->nvidia_wgmma = said->nvidia_matrix && wgmma;
+        said->nvidia_local = said->nvidia_matrix ? local : 0;
     } else if (try_claims(device, said)) {
-        (void)snprintf(text, sizeof text, "%d %d %d %d", said->fp16, said->fma, said->subgroups, said->nvidia_sm);
+        (void)snprintf(text, sizeof text, "%d %d %d %d %d %d %d", said->fp16, said->fma, said->subgroups,
+                       said->nvidia_sm, said->nvidia_matrix, said->nvidia_wgmma, said->nvidia_local);
         clf__disk_store(disk, key, text, strlen(text));
     }
     free(stored);
@@ -176,6 +188,9 @@ clf_status clf__find_capabilities(clf_device *device)
     can->fma = said.fma;
     can->subgroups = said.subgroups;
     can->nvidia_sm = said.nvidia_sm;
+    can->nvidia_matrix = said.nvidia_matrix;
+    can->nvidia_wgmma = said.nvidia_wgmma;
+    can->nvidia_local_memory = (uint64_t)said.nvidia_local > local ? (uint64_t)said.nvidia_local : 0;
     write_build_options(device);
     return CLF_SUCCESS;
 }

@@ -8,6 +8,9 @@
 #include "core/status.h"
 #include "device/device.h"
 #include "device/program.h"
+#include "device/retarget.h"
+#include "device/source.h"
+#include <stdio.h>
 
 enum { ITEMS = 64 };
 
@@ -67,15 +70,15 @@ static cl_int run(const bench *probe, cl_kernel kernel, size_t items, cl_int mod
 
 /* Does `text` compile, run and give `expected` in modes 0 .. modes-1? seconds[mode] = the best of three
  * runs after the first. */
-static clf__verdict probe_text(clf_device *device, const char *what, const char *text, size_t items, cl_int expected,
-                               int modes, double *seconds)
+static clf__verdict probe_kernel(clf_device *device, const char *what, const char *text, const char *options,
+                                 const char *name, size_t items, cl_int expected, int modes, double *seconds)
 {
     bench probe = { 0 };
     cl_kernel kernel = NULL;
     cl_int answer = expected, code;
     bool rejected;
 
-    if (clf__program_probe(device, text, "-cl-std=CL1.2", "probe", &kernel, &rejected) != CLF_SUCCESS) {
+    if (clf__program_probe(device, text, options, name, &kernel, &rejected) != CLF_SUCCESS) {
         clf__log(CLF_LOG_DEBUG, "probe %s: %s", what, clf_error_message());
         return rejected ? CLF__NO : CLF__UNKNOWN;
     }
@@ -94,6 +97,12 @@ static clf__verdict probe_text(clf_device *device, const char *what, const char 
     if (code)
         return CLF__UNKNOWN;
     return answer == expected ? CLF__YES : CLF__NO;
+}
+
+static clf__verdict probe_text(clf_device *device, const char *what, const char *text, size_t items, cl_int expected,
+                               int modes, double *seconds)
+{
+    return probe_kernel(device, what, text, "-cl-std=CL1.2", "probe", items, expected, modes, seconds);
 }
 
 clf__verdict clf__probe_fp16(clf_device *device)
@@ -138,6 +147,68 @@ clf__verdict clf__probe_nvidia_ptx(clf_device *device)
     double seconds;
 
     return probe_text(device, "inline PTX", text, 1, 4097, 1, &seconds);
+}
+
+/* A kernel of cl/device in f16 and in bf16. */
+static clf__verdict probe_storages(clf_device *device, const char *path, const char *more, const char *name, size_t items)
+{
+    clf__verdict verdict = CLF__YES;
+    clf__text text = { 0 };
+    double seconds;
+
+    if (clf__source_expand(NULL, path, &text) != CLF_SUCCESS)
+        verdict = CLF__UNKNOWN;
+    for (int storage = 1; storage <= 2 && verdict == CLF__YES; storage++) {
+        char options[128];
+
+        (void)snprintf(options, sizeof options, "-cl-std=CL1.2 -DCLF_STORAGE=%d %s", storage, more);
+        verdict = probe_kernel(device, name, text.data, options, name, items, 1, 1, &seconds);
+    }
+    clf__text_free(&text);
+    return verdict;
+}
+
+clf__verdict clf__probe_nvidia_matrix(clf_device *device)
+{
+    return probe_storages(device, "device/probe_nvidia.cl", "", "clf_probe_nvidia_matrix", 32);
+}
+
+clf__verdict clf__probe_nvidia_wgmma(clf_device *device)
+{
+    return probe_storages(device, "device/probe_nvidia_wgmma.cl", CLF__EXACT_TARGET, "clf_probe_nvidia_wgmma", 128);
+}
+
+int clf__probe_nvidia_local(clf_device *device, clf__verdict *verdict)
+{
+    /* what sm_90, sm_80 and sm_86 have for a group, and sizes between, because the driver may keep some */
+    static const int kibibytes[] = { 227, 224, 208, 192, 163, 99 };
+    static const char text[] = "__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void probe(__global int *io)\n"
+                               "{\n"
+                               "    __local uint all[KIB * 256];\n"
+                               "    const uint start = (uint)io[0];\n"
+                               "    int wrong = 0;\n"
+                               "    for (uint i = get_local_id(0); i < KIB * 256; i += 64)\n"
+                               "        all[i] = (i + start) * 2654435761u;\n"
+                               "    barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);\n"
+                               "    if (get_local_id(0) == 0)\n"
+                               "        io[0] = 1;\n"
+                               "    barrier(CLK_GLOBAL_MEM_FENCE);\n"
+                               "    for (uint i = get_local_id(0); i < KIB * 256; i += 64)\n"
+                               "        wrong |= all[KIB * 256 - 1 - i] != (KIB * 256 - 1 - i + start) * 2654435761u;\n"
+                               "    if (wrong)\n"
+                               "        io[0] = 0;\n"
+                               "}\n";
+    double seconds;
+
+    for (size_t i = 0; i < sizeof kibibytes / sizeof kibibytes[0]; i++) {
+        char options[48];
+
+        (void)snprintf(options, sizeof options, "-cl-std=CL1.2 -DKIB=%d", kibibytes[i]);
+        *verdict = probe_kernel(device, "large local memory", text, options, "probe", ITEMS, 1, 1, &seconds);
+        if (*verdict == CLF__YES)
+            return kibibytes[i] * 1024;
+    }
+    return 0;
 }
 
 clf__verdict clf__probe_fast_fma(clf_device *device)

@@ -94,6 +94,9 @@ cJSON *clf__tool_device_json(const clf_device_info *info, bool chosen)
     cJSON_AddBoolToObject(capabilities, "fma", can->fma);
     cJSON_AddBoolToObject(capabilities, "subgroups", can->subgroups);
     cJSON_AddNumberToObject(capabilities, "nvidia_sm", can->nvidia_sm);
+    cJSON_AddBoolToObject(capabilities, "nvidia_matrix", can->nvidia_matrix);
+    cJSON_AddBoolToObject(capabilities, "nvidia_wgmma", can->nvidia_wgmma);
+    cJSON_AddNumberToObject(capabilities, "nvidia_local_memory", (double)can->nvidia_local_memory);
     clf_device_release(device);
     return json;
 }
@@ -108,7 +111,10 @@ static void print_capabilities(const clf_capabilities *can)
     printf(" %s %s %s %s", can->fp16 ? "fp16" : "no-fp16", can->fp64 ? "fp64" : "no-fp64",
            can->fma ? "fma" : "no-fma", can->subgroups ? "subgroups" : "no-subgroups");
     if (can->nvidia_sm) {
-        printf(" sm_%d", can->nvidia_sm);
+        printf(" sm_%d%s%s", can->nvidia_sm, can->nvidia_matrix ? " matrix" : "", can->nvidia_wgmma ? " wgmma" : "");
+    }
+    if (can->nvidia_local_memory) {
+        printf(" local-memory-%s", clf__tool_bytes(can->nvidia_local_memory, local));
     }
     putchar('\n');
 }

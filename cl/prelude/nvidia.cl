@@ -1,0 +1,117 @@
+/* Instructions of NVIDIA GPUs from sm_80 on, by inline PTX: copies from global to local memory that nobody waits for,
+ * matrix fragments and products. A warp is 32 work-items with consecutive ids; all of them must arrive.
+ *
+ * Fragments of the product c (16 x 8, float) += a (16 x 16) b (16 x 8), both f16 or bf16, as lane 4g + t sees them:
+ *
+ *               columns 2t 2t+1   8+2t 9+2t                        column g                        columns 2t  2t+1
+ *     row g       a[0]            a[2]          rows 2t  2t+1       b0             row g            c[0]  c[1]
+ *     row g + 8   a[1]            a[3]          rows 8+2t 9+2t      b1             row g + 8        c[2]  c[3]
+ *
+ * So c of one product, rounded in pairs, is a of the next: the weights of attention never leave the registers.
+ * ldmatrix fills four registers with 8 x 8 blocks whose rows are 16 bytes in local memory, given by lanes 0-7 for
+ * the first block, 8-15 for the second and so on.
+ */
+#include "prelude/types.cl"
+#include "prelude/storage.cl"
+
+/* A place in local memory as the instructions below count it. */
+static uint clf_nv_address(__local const void *p)
+{
+    uint address;
+    __asm__("{ .reg .u64 t; cvta.to.shared.u64 t, %1; cvt.u32.u64 %0, t; }" : "=r"(address) : "l"(p));
+    return address;
+}
+
+/* 16 bytes from global to local memory, both aligned to 16, beside the registers and the first-level cache. */
+static void clf_nv_copy16(uint to, __global const void *from)
+{
+    __asm__ volatile("cp.async.cg.shared.global [%0], [%1], 16;" : : "r"(to), "l"(from) : "memory");
+}
+
+/* The same with only the first `bytes` read (0 to 16), the rest zero. */
+static void clf_nv_copy16_part(uint to, __global const void *from, int bytes)
+{
+    __asm__ volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" : : "r"(to), "l"(from), "r"(bytes) : "memory");
+}
+
+/* Ends a group of copies; all but the last `n` groups of this work-item have arrived. Others see them behind a
+ * barrier. */
+static void clf_nv_commit(void)
+{
+    __asm__ volatile("cp.async.commit_group;" : : : "memory");
+}
+#define clf_nv_wait(n) __asm__ volatile("cp.async.wait_group " #n ";" : : : "memory")
+
+static void clf_nv_put16(uint to, uint4 x)
+{
+    __asm__ volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};"
+                     : : "r"(to), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w) : "memory");
+}
+
+static void clf_nv_fragments(uint from, uint *to)
+{
+    __asm__ volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(from) : "memory");
+}
+
+/* Each block transposed. */
+static void clf_nv_fragments_turned(uint from, uint *to)
+{
+    __asm__ volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                     : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3]) : "r"(from) : "memory");
+}
+
+/* c += a b; the storage type says what a and b hold. */
+static void clf_nv_product(float *c, const uint *a, uint b0, uint b1)
+{
+#if CLF_STORAGE == CLF_BF16
+    __asm__("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+            "{%0, %1, %2, %3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+    __asm__("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+            "{%0, %1, %2, %3};"
+            : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+}
+
+/* Two floats rounded to nearest even as one register of a fragment. */
+static uint clf_nv_pack(float low, float high)
+{
+    uint both;
+#if CLF_STORAGE == CLF_BF16
+    __asm__("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+#else
+    __asm__("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(high), "f"(low));
+#endif
+    return both;
+}
+
+/* 2^x in one instruction, relative error 2^-22; 0 for -INFINITY and below 2^-126. */
+static float clf_nv_exp2(float x)
+{
+    float y;
+    __asm__("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
+/* The value of the lane whose number differs in the bits of `mask`. */
+static uint clf_nv_swap(uint x, int mask)
+{
+    uint y;
+    __asm__ volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(y) : "r"(x), "r"(mask));
+    return y;
+}
+
+static float clf_nv_swap_float(float x, int mask) { return as_float(clf_nv_swap(as_uint(x), mask)); }
+
+/* Does the condition hold in any lane of the warp? */
+static int clf_nv_any(int condition)
+{
+    int any;
+    __asm__ volatile("{ .reg .pred p, q; setp.ne.s32 p, %1, 0; vote.sync.any.pred q, p, 0xffffffff; "
+                     "selp.s32 %0, 1, 0, q; }" : "=r"(any) : "r"(condition));
+    return any;
+}
