@@ -27,7 +27,7 @@ CLF_API clf_kind    clf_kind_from_name(const char *name);
 
 #define CLF_MAX_IO         16
 #define CLF_MAX_PARAMETERS 32
-#define CLF_MAX_PROGRAMS   8
+#define CLF_MAX_PROGRAMS   16
 
 /* ---- the io table: the tensors that go in and out --------------------------------------- */
 

@@ -5,12 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *const clf__fused_families[] = { "vector", "portable", "reference", NULL };
+const char *const clf__fused_families[] = { "vector", "portable", "nvidia_wgmma", "nvidia_mma", "reference", NULL };
 
-static const clf__fused_family *const vectors_first[] = { &clf__fused_vector, &clf__fused_portable,
-                                                          &clf__fused_reference, NULL };
-static const clf__fused_family *const items_first[] = { &clf__fused_portable, &clf__fused_vector,
-                                                        &clf__fused_reference, NULL };
+static const clf__fused_family *const vectors_first[] = { &clf__fused_vector, &clf__fused_portable, &clf__fused_nvidia_wgmma,
+                                                          &clf__fused_nvidia_mma, &clf__fused_reference, NULL };
+static const clf__fused_family *const items_first[] = { &clf__fused_portable, &clf__fused_vector, &clf__fused_nvidia_wgmma,
+                                                        &clf__fused_nvidia_mma, &clf__fused_reference, NULL };
+static const clf__fused_family *const matrix_first[] = { &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma,
+                                                         &clf__fused_portable, &clf__fused_vector, &clf__fused_reference, NULL };
 
 clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem)
 {
@@ -85,8 +87,10 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
 {
     const clf_device *device = clf_plan_device(plan);
     const clf_plan_options *options = clf_plan_get_options(plan);
-    const bool vectors = clf_device_get_capabilities(device)->style == CLF_STYLE_VECTORS;
-    const clf__fused_family *const *family = vectors ? vectors_first : items_first;
+    const clf_capabilities *has = clf_device_get_capabilities(device);
+    const clf__fused_family *const *family = has->style == CLF_STYLE_VECTORS ? vectors_first
+                                             : has->nvidia_matrix            ? matrix_first
+                                                                             : items_first;
     bool named = false;
     char why[256] = "";
 
@@ -107,7 +111,7 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
         clf_plan_add_reason(plan, (*family)->name, why);
     }
     if (!named)
-        return clf_plan_refuse(plan, "there is no kernel family '%s': vector, portable and reference exist",
+        return clf_plan_refuse(plan, "there is no kernel family '%s': nvidia_wgmma, nvidia_mma, vector, portable and reference exist",
                                options->family);
     if (!*family)
         return clf_plan_refuse(plan, "no kernel family can do this on %s", clf_device_get_info(device)->name);

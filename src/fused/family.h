@@ -14,7 +14,8 @@ typedef struct clf__fused_family {
     clf_status (*backward)(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
 } clf__fused_family;
 
-extern const clf__fused_family clf__fused_reference, clf__fused_portable, clf__fused_vector;
+extern const clf__fused_family clf__fused_reference, clf__fused_portable, clf__fused_vector,
+                                clf__fused_nvidia_mma, clf__fused_nvidia_wgmma;
 
 /* The extents of a problem. */
 typedef struct clf__fused_shape {
@@ -49,6 +50,8 @@ clf_status clf__fused_launch_rows(clf_run *run, const clf_binder *binder, const 
  * grad_k and grad_v. Kernels are named clf_fused_<what>_<family>; options are those of forward and backward. */
 clf_status clf__fused_forward_rows(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
 clf_status clf__fused_backward_rows(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+/* The last two kernels of backward alone, for families with a delta of their own. */
+clf_status clf__fused_gradients_rows(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
 clf_status clf__fused_kernels_rows(clf_plan *plan, const char *family, const char *const options[2], clf__fused *fused);
 
 #endif

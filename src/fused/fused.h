@@ -33,10 +33,12 @@ struct clf__fused_family;
 typedef struct clf__fused {
     const struct clf__fused_family *family;
     cl_kernel forward, delta, backward[2];
-    int       rows[2], items[2];      /* of a group, in forward and in backward */
+    int       rows[3], items[3];      /* of a group, in forward and in backward; [2] for keys if not as for queries */
+    int       most_groups;            /* of forward, which then go on with more rows; 0 = as many as there are rows for */
     int       splits;                 /* slices of a gradient that are added in the end */
     bool      saves_lse;              /* the caller takes no lse, but backward needs it */
     uint64_t  lse;                    /* bytes into saved */
+    uint64_t  rest;                   /* bytes into saved: what rounding took from out */
     uint64_t  delta_sums, scratch;    /* bytes into workspace: sum(out * grad_out) of each row; the family's own */
     uint64_t  unwanted_k, unwanted_v; /* bytes into workspace: for gradients that nobody wants */
 } clf__fused;
@@ -67,6 +69,8 @@ void clf__fused_work(const clf_args *args, double pairs, int pass, clf_work *wor
 extern const char *const clf__fused_families[];
 #define CLF__FUSED_PROGRAMS                                                                                         \
     { "fused/vector_forward.cl", "fused/vector_backward.cl", "fused/portable_forward.cl",                           \
-      "fused/portable_backward.cl", "fused/reference_forward.cl", "fused/reference_backward.cl" }
+      "fused/portable_backward.cl", "fused/nvidia_wgmma_forward.cl", "fused/nvidia_mma_forward.cl",                 \
+      "fused/nvidia_mma_backward_q.cl", "fused/nvidia_mma_backward_kv.cl", "fused/reference_forward.cl",            \
+      "fused/reference_backward.cl" }
 
 #endif

@@ -79,6 +79,7 @@ static clf_status launch_gradient(clf_run *run, const clf__fused *fused, const c
     clf_binder binder = clf_bind(kernel);
     const clf_tensor lse = clf__fused_lse(run, fused, problem), delta = clf__fused_delta(run, fused, problem);
     const int64_t count = second ? problem->k.shape[2] : problem->q.shape[2];
+    const int own = second && fused->rows[2] ? 2 : 1;
 
     clf__fused_bind_inputs(&binder, problem);
     clf__fused_bind(&binder, &problem->grad_out);
@@ -88,16 +89,22 @@ static clf_status launch_gradient(clf_run *run, const clf__fused *fused, const c
     if (second)
         clf__fused_bind(&binder, second);
     clf__fused_bind_numbers(&binder, problem);
-    return clf__fused_launch_rows(run, &binder, problem, count, fused->rows[1], fused->items[1]);
+    return clf__fused_launch_rows(run, &binder, problem, count, fused->rows[own], fused->items[own]);
 }
 
-clf_status clf__fused_backward_rows(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
+clf_status clf__fused_gradients_rows(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
-    clf_status status = launch_delta(run, fused, problem);
+    clf_status status = CLF_SUCCESS;
 
-    if (status == CLF_SUCCESS && problem->grad_q.rank > 0)
+    if (problem->grad_q.rank > 0)
         status = launch_gradient(run, fused, problem, fused->backward[0], &problem->grad_q, NULL);
     if (status == CLF_SUCCESS && (problem->grad_k.rank > 0 || problem->grad_v.rank > 0))
         status = launch_gradient(run, fused, problem, fused->backward[1], &problem->grad_k, &problem->grad_v);
     return status;
+}
+
+clf_status clf__fused_backward_rows(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
+{
+    const clf_status status = launch_delta(run, fused, problem);
+    return status ? status : clf__fused_gradients_rows(run, fused, problem);
 }

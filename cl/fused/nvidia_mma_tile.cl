@@ -1,0 +1,339 @@
+/* Tiles for tensor cores: what the nvidia_mma kernels are made of.
+ *
+ * A tile is a run of rows of a matrix in local memory, padded with zeros to a width of 32, 64, 96, 128, 192 or 256.
+ * Rows are chunks of 16 bytes, and chunk c of row r lies at c ^ (r mod 8) (at c ^ (r / 2 mod 4) where a row
+ * is an odd number of half cache lines): any eight neighbouring rows of a column of chunks, which is what one phase of
+ * ldmatrix reads, lie in different banks, and so do the chunks of a row, which is what copies write.
+ *
+ *     one warp:     b: a tile of COLUMNS rows        The warp's TALL * 16 rows of a meet every row of b. One
+ *                 +---------+---------+---           ldmatrix gives 16 rows x 16 columns of either operand, as four
+ *                 | 16 rows | 16 rows |  ...         registers; each such piece of b is used TALL times, by
+ *     a: TALL*16  +---------+---------+---           2 * TALL products. A piece of a costs as much as a piece of
+ *     rows   +--+ | c 16x8 16x8       |              b, so TALL = 2 reads 20 pieces for 64 products of 128-wide
+ *            |  | |                   |              heads and TALL = 1 reads 18 for 32.
+ *            +--+ +---------+---------+---
+ */
+#include "prelude/types.cl"
+#include "prelude/storage.cl"
+#include "prelude/math.cl"
+#include "prelude/philox.cl"
+#include "prelude/mask.cl"
+#include "prelude/nvidia.cl"
+
+#ifndef CLF_D
+#define CLF_D 64
+#endif
+#ifndef CLF_E
+#define CLF_E CLF_D
+#endif
+#ifndef CLF_DROPOUT
+#define CLF_DROPOUT 0
+#endif
+#ifndef CLF_WARPS
+#define CLF_WARPS 4 /* of a group */
+#endif
+#ifndef CLF_TALL
+#define CLF_TALL 2 /* times 16 rows of the resting tile that a warp owns */
+#endif
+#ifndef CLF_COLUMNS
+#define CLF_COLUMNS 64 /* rows of the tiles that pass by */
+#endif
+
+#ifndef CLF_PRESCALE
+#define CLF_PRESCALE 0 /* 1: scores are scaled before their maximum is taken: negative scales */
+#endif
+#if CLF_MASK > 1 || CLF_PRESCALE || defined(CLF_SCORE_MOD)
+#define SCALED 1
+#else
+#define SCALED 0
+#endif
+#if CLF_MASK || CLF_KEY_PADDING || CLF_WINDOW || defined(CLF_SCORE_MOD) || defined(CLF_MASK_MOD)
+#define LOOK_AT_ALL 1
+#else
+#define LOOK_AT_ALL 0
+#endif
+
+#define ITEMS (CLF_WARPS * 32)
+#define ROWS (CLF_WARPS * CLF_TALL * 16)
+#define PADDED(width) \
+    ((width) <= 32 ? 32 : (width) <= 64 ? 64 : (width) <= 96 ? 96 : (width) <= 128 ? 128 : (width) <= 192 ? 192 : 256)
+#define D PADDED(CLF_D)
+#define E PADDED(CLF_E)
+#define BYTES(rows, width) ((rows) * (width) * 2)
+
+#define EACH_SCORE(a, j, i) \
+    _Pragma("unroll") for (int a = 0; a < CLF_TALL; a++) \
+    _Pragma("unroll") for (int j = 0; j < CLF_COLUMNS / 8; j++) \
+    _Pragma("unroll") for (int i = 0; i < 4; i++)
+
+#define EACH_SUM(sum, width) \
+    _Pragma("unroll") for (int a = 0; a < CLF_TALL; a++) \
+    _Pragma("unroll") for (int j = 0; j < (width) / 8; j++) \
+    _Pragma("unroll") for (int i = 0; i < 4; i++) \
+        sum[a][j][i]
+
+/* A matrix of one head: where it starts, and whether its rows can be copied 16 bytes at a time. */
+typedef struct matrix {
+    __global const ushort *p;
+    int stride, limit, width;
+    int aligned, whole;
+} matrix;
+
+CLF_INLINE matrix matrix_of(__global const clf_storage *p, long4 at, int b, int h, int limit, int width, int padded)
+{
+    matrix m;
+    m.p = (__global const ushort *)p + at.x + b * at.y + h * at.z;
+    m.stride = (int)at.w;
+    m.limit = limit;
+    m.width = width;
+    m.aligned = (((ulong)m.p | (ulong)(2 * at.w)) & 15) == 0;
+    m.whole = m.aligned && width == padded;
+    return m;
+}
+
+/* Byte of chunk c in row r. */
+static uint place(int r, int c, int chunks)
+{
+    const int turn = chunks % 8 == 0 ? r & 7 : (r >> 1) & 3;
+    return (uint)(r * chunks + (c ^ turn)) * 16;
+}
+
+/* One chunk where rows are short, odd or at their end. */
+static void load_chunk(const matrix *m, int row, int c, uint to)
+{
+    const int left = row < m->limit ? clamp(m->width - c * 8, 0, 8) : 0;
+    __global const ushort *from = m->p + (left > 0 ? row * m->stride + c * 8 : 0);
+    if (m->aligned) {
+        clf_nv_copy16_part(to, from, 2 * left);
+    } else {
+        uint word[4] = { 0, 0, 0, 0 };
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            if (i < left)
+                word[i / 2] |= (uint)from[i] << (i % 2 * 16);
+        clf_nv_put16(to, (uint4)(word[0], word[1], word[2], word[3]));
+    }
+}
+
+/* The tile of rows first .. of m; `rows` and `padded` are constants. */
+CLF_INLINE void load_tile(const matrix *m, int first, int rows, int padded, int item, uint to)
+{
+    const int chunks = padded / 8, steps = (rows * chunks + ITEMS - 1) / ITEMS;
+    if (m->whole && first + rows <= m->limit) {
+        if (ITEMS % chunks == 0 && rows * chunks % ITEMS == 0) {
+            const int c = item % chunks, r = item / chunks;
+            __global const ushort *from = m->p + (first + r) * m->stride + c * 8;
+#pragma unroll
+            for (int i = 0; i < steps; i++)
+                clf_nv_copy16(to + place(r + i * (ITEMS / chunks), c, chunks), from + i * (ITEMS / chunks) * m->stride);
+        } else {
+#pragma unroll
+            for (int i = 0; i < steps; i++) {
+                const int n = i * ITEMS + item, r = n / chunks, c = n % chunks;
+                if (n < rows * chunks)
+                    clf_nv_copy16(to + place(r, c, chunks), m->p + (first + r) * m->stride + c * 8);
+            }
+        }
+    } else {
+#pragma unroll 1
+        for (int n = item; n < rows * chunks; n += ITEMS)
+            load_chunk(m, first + n / chunks, n % chunks, to + place(n / chunks, n % chunks, chunks));
+    }
+}
+
+/* One step along the tiles of x and y that pass by, two of each in local memory: waits for this step's and asks for
+ * the next ones. Their place is free, because whoever read it, in the step before, did so before this barrier; and
+ * each work-item waits for its own copies, asked for a step ago, before the barrier, which then shows all of them to all. */
+CLF_INLINE void begin_step(const matrix *x, int x_width, uint x_tiles, const matrix *y, int y_width, uint y_tiles,
+                       int step, int end, int item)
+{
+    clf_nv_wait(0);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (step + 1 < end) {
+        const int first = (step + 1) * CLF_COLUMNS, other = ~step & 1;
+        load_tile(x, first, CLF_COLUMNS, x_width, item, x_tiles + other * BYTES(CLF_COLUMNS, x_width));
+        load_tile(y, first, CLF_COLUMNS, y_width, item, y_tiles + other * BYTES(CLF_COLUMNS, y_width));
+    }
+    clf_nv_commit();
+}
+
+/* Where a lane's row of the 16 x 16 piece at the start of a tile lies. The four registers of a piece are, as `row_at`
+ * reads it, upper left, lower left, upper right, lower right: a left operand, or turned the two right operands of
+ * 16 rows. As `column_at` reads it lower left and upper right change places, which makes neighbours of the two
+ * registers of a right operand that is not turned: the products want them so, and would be fed by moves otherwise. */
+static uint row_at(int padded, int lane) { return place(lane & 15, lane >> 4, padded / 8); }
+static uint column_at(int padded, int lane) { return place((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1, padded / 8); }
+
+/* Piece i of the 16 rows from `row` on, `at` being the lane's place in the tile: what the order of chunks turns is
+ * bits 5 and 6 of the address (bit 5 alone where rows are odd), because tiles start at multiples of 128. */
+#define TURNS(padded) ((padded) / 8 % 8 == 0 ? 4 : 2)
+#define PIECE(at, padded, row, i) \
+    (((at) ^ (uint)((i) % TURNS(padded) * 32)) + (uint)((row) * (padded) * 2 + (i) / TURNS(padded) * TURNS(padded) * 32))
+
+/* c[a][j] = products of the warp's rows with those of a tile, both `padded` wide; `rows` and `columns` are the lane's
+ * places in them. */
+CLF_INLINE void multiply_tiles(uint rows, uint columns, int padded, float c[CLF_TALL][CLF_COLUMNS / 8][4])
+{
+#pragma unroll
+    for (int a = 0; a < CLF_TALL; a++)
+#pragma unroll
+        for (int j = 0; j < CLF_COLUMNS / 8; j++)
+            c[a][j][0] = c[a][j][1] = c[a][j][2] = c[a][j][3] = 0.0f;
+#pragma unroll
+    for (int i = 0; i < padded / 16; i++) {
+        uint x[CLF_TALL][4];
+#pragma unroll
+        for (int a = 0; a < CLF_TALL; a++)
+            clf_nv_fragments(PIECE(rows, padded, a * 16, i), x[a]);
+#pragma unroll
+        for (int j = 0; j < CLF_COLUMNS / 16; j++) {
+            uint y[4];
+            clf_nv_fragments(PIECE(columns, padded, j * 16, i), y);
+#pragma unroll
+            for (int a = 0; a < CLF_TALL; a++) {
+                clf_nv_product(c[a][2 * j], x[a], y[0], y[1]);
+                clf_nv_product(c[a][2 * j + 1], x[a], y[2], y[3]);
+            }
+        }
+    }
+}
+
+/* The weights of a tile, rounded to the storage type, as left operands. */
+CLF_INLINE void pack_weights(float s[CLF_TALL][CLF_COLUMNS / 8][4], uint p[CLF_TALL][CLF_COLUMNS / 16][4])
+{
+#pragma unroll
+    for (int a = 0; a < CLF_TALL; a++)
+#pragma unroll
+        for (int i = 0; i < CLF_COLUMNS / 16; i++) {
+            p[a][i][0] = clf_nv_pack(s[a][2 * i][0], s[a][2 * i][1]);
+            p[a][i][1] = clf_nv_pack(s[a][2 * i][2], s[a][2 * i][3]);
+            p[a][i][2] = clf_nv_pack(s[a][2 * i + 1][0], s[a][2 * i + 1][1]);
+            p[a][i][3] = clf_nv_pack(s[a][2 * i + 1][2], s[a][2 * i + 1][3]);
+        }
+}
+
+/* sum += weights x the tile where the lane's place is `columns`. */
+#define ADD_WEIGHTED(p, columns, padded, sum) do { \
+        _Pragma("unroll") \
+        for (int i = 0; i < CLF_COLUMNS / 16; i++) { \
+            _Pragma("unroll") \
+            for (int j = 0; j < (padded) / 16; j++) { \
+                uint y[4]; \
+                clf_nv_fragments_turned(PIECE(columns, padded, i * 16, j), y); \
+                _Pragma("unroll") \
+                for (int a = 0; a < CLF_TALL; a++) { \
+                    clf_nv_product(sum[a][2 * j], p[a][i], y[0], y[1]); \
+                    clf_nv_product(sum[a][2 * j + 1], p[a][i], y[2], y[3]); \
+                } \
+            } \
+        } \
+    } while (0)
+
+/* The same where the tile may hold infinities or NaN and a weight of exactly 0 (a hidden key) must not touch them:
+ * they are taken out of the tile and counted by products of their own, with weights of 1 and 0; a row that really
+ * meets one becomes NaN. */
+#define TOP_BITS 0x80008000u
+#if CLF_STORAGE == CLF_BF16
+#define ONE 0x3f80u
+#define EXPONENT 0x7f807f80u
+#define BEYOND 0x00800080u
+#else
+#define ONE 0x3c00u
+#define EXPONENT 0x7c007c00u
+#define BEYOND 0x04000400u
+#endif
+
+static uint wild_of(uint x) { return (((x & EXPONENT) + BEYOND) & TOP_BITS) >> 15; }
+static uint count_of(uint x) { return ((((x & ~TOP_BITS) + ~TOP_BITS) & TOP_BITS) >> 15) * ONE; }
+
+CLF_INLINE void add_wild(float *sum, const uint *p, uint wild0, uint wild1)
+{
+    const uint met[4] = { count_of(p[0]), count_of(p[1]), count_of(p[2]), count_of(p[3]) };
+    float c[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+    clf_nv_product(c, met, wild0 * ONE, wild1 * ONE);
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        sum[i] = c[i] > 0.0f ? NAN : sum[i];
+}
+
+#define ADD_WEIGHTED_CAREFULLY(p, columns, padded, sum) do { \
+        _Pragma("unroll") \
+        for (int i = 0; i < CLF_COLUMNS / 16; i++) { \
+            _Pragma("unroll") \
+            for (int j = 0; j < (padded) / 16; j++) { \
+                uint y[4], wild[4]; \
+                clf_nv_fragments_turned(PIECE(columns, padded, i * 16, j), y); \
+                _Pragma("unroll") \
+                for (int n = 0; n < 4; n++) { \
+                    wild[n] = wild_of(y[n]); \
+                    y[n] &= ~(wild[n] * 0xffffu); \
+                } \
+                _Pragma("unroll") \
+                for (int a = 0; a < CLF_TALL; a++) { \
+                    clf_nv_product(sum[a][2 * j], p[a][i], y[0], y[1]); \
+                    clf_nv_product(sum[a][2 * j + 1], p[a][i], y[2], y[3]); \
+                } \
+                if (clf_nv_any(wild[0] | wild[1] | wild[2] | wild[3])) { \
+                    _Pragma("unroll") \
+                    for (int a = 0; a < CLF_TALL; a++) { \
+                        add_wild(sum[a][2 * j], p[a][i], wild[0], wild[1]); \
+                        add_wild(sum[a][2 * j + 1], p[a][i], wild[2], wild[3]); \
+                    } \
+                } \
+            } \
+        } \
+    } while (0)
+
+/* Two neighbouring columns of a row, as far as there are so many. */
+CLF_INLINE void store_pair(float x, float y, __global clf_storage *p, int row, int column, int width)
+{
+    __global clf_storage *to = p + row + column;
+    if (column + 1 < width && ((ulong)to & 3) == 0) {
+        *(__global uint *)to = clf_nv_pack(x, y);
+    } else {
+        if (column < width)
+            clf_store(x, to, 0);
+        if (column + 1 < width)
+            clf_store(y, to, 1);
+    }
+}
+
+/* The two numbers of a fragment's register. */
+static float2 unpack(uint both)
+{
+    float2 x;
+#if CLF_STORAGE == CLF_BF16
+    x = (float2)(as_float(both << 16), as_float(both & 0xffff0000u));
+#else
+    __asm__("{ .reg .b16 low, high; mov.b32 {low, high}, %2; cvt.f32.f16 %0, low; cvt.f32.f16 %1, high; }"
+            : "=f"(x.x), "=f"(x.y) : "r"(both));
+#endif
+    return x;
+}
+
+/* What rounding takes from x when it is stored. */
+static float lost(float x) { return x - unpack(clf_nv_pack(x, 0.0f)).x; }
+
+/* A warp's sums to the rows of a tensor from `row` on, this lane's first. */
+#define STORE_ROWS(sum, factor, p, stride, row, limit, padded, width, lane) do { \
+        _Pragma("unroll") \
+        for (int a = 0; a < CLF_TALL; a++) \
+            _Pragma("unroll") \
+            for (int pair = 0; pair < 2; pair++) \
+                if ((row) + a * 16 + pair * 8 < (limit)) { \
+                    _Pragma("unroll") \
+                    for (int j = 0; j < (padded) / 8; j++) \
+                        store_pair(sum[a][j][2 * pair] * (factor), sum[a][j][2 * pair + 1] * (factor), p, \
+                                   ((row) + a * 16 + pair * 8) * (stride), j * 8 + ((lane) & 3) * 2, width); \
+                } \
+    } while (0)
+
+/* What a query's scores are counted from in the backward pass, in powers of two, so that weights are sums to one.
+ * Rows that saw nothing and rows that do not exist get infinity: all their weights are 0. */
+static float base_of(__global const float *lse, int stride, int q, int queries)
+{
+    const float natural = lse[min(q, queries - 1) * stride];
+    float rest;
+    const float sum = clf_log_sum2(natural, &rest);
+    return natural == -INFINITY || q >= queries ? INFINITY : sum + rest;
+}

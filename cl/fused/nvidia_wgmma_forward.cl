@@ -1,0 +1,329 @@
+/* Exact softmax attention by warp groups, sm_90: the tensor cores read their operands from local memory themselves.
+ *
+ *     warp group 0: loads     K0 K1 V0 K2 V1 ...           STAGES tiles of 128 keys each of K and of V
+ *                              |  full      ^ free
+ *     warp group 1: 64 queries v            |              S = Q K^T (next tile)     -- products -----+
+ *     warp group 2: 64 queries   ...                       sums += P V (last tile)   -- run ----------+--- wait
+ *     (3: 64 queries, width 64)                            S becomes weights meanwhile
+ *
+ * A step starts the scores of its tile and, behind them, the sums of the tile before, whose weights are ready; while the
+ * latter run, the scores become weights. With two computing groups they take turns at starting products, so that the
+ * softmax of one runs under the products of the other. The loading group gives its registers away (40 of 168; the
+ * others get 232; at width 64 32 and 160 of 128). Groups stay on their compute unit and go on with more queries.
+ *
+ * Hand-over, without a barrier of all:
+ *   - a tile is FULL when all 128 loading work-items have arrived at its barrier: each waits for its own copies first and
+ *     publishes them to the tensor cores (fence.proxy.async). Computing groups wait for FULL before they start products.
+ *   - a tile is FREE when one lane of every computing warp has arrived; it does so behind wgmma.wait_group, which is the
+ *     warp's own, and products of a warp group read the tile for all four of its warps, so four arrivals a group are
+ *     needed and enough. The loading group waits for FREE before it asks for another tile.
+ *   - queries of a warp group are loaded and read by itself, between two barriers of its 128 work-items.
+ *   - phases: the n-th use of a stage has phase n mod 2; nobody is ever two uses ahead, because FULL needs FREE.
+ *
+ * Measured on an H100, f16, 4096 / 16384 queries and keys, TFLOP/s (causal):
+ *                                                          width 64                   width 128
+ *     overlap as above, a tile of queries a group          476 / 518 (392 / 515)      594 / 643 (512 / 634)
+ *     groups stay; queries loaded by who needs them        511 / 561 (226 / 435)      616 / 649 (500 / 404)
+ *     what describes tiles in registers of the warp (it had come from the lanes' for each product), causal tiles in
+ *     pairs of equal cost                                  506 / 555 (434 / 511)      607 / 641 (519 / 583)
+ * Registers at entry 128 and 168; spilled 0 to 180 bytes, by the loading group and between tiles, none in the steps.
+ * The rest of the time: at width 64 exponentials (one unit gives 16 a cycle, a step of 128 keys needs 24576); at width 128
+ * the first tile of each group's queries, during which no sums run, and copies, which take an instruction for 16 bytes.
+ */
+#define CLF_TALL 1
+#define CLF_COLUMNS 128
+#include "fused/nvidia_mma_tile.cl"
+#include "fused/nvidia_mma_softmax.cl"
+#include "prelude/nvidia_wgmma.cl"
+
+#ifndef CLF_CONSUMERS
+#define CLF_CONSUMERS 2 /* warp groups that compute, 64 rows each; one more loads */
+#endif
+#ifndef CLF_STAGES
+#define CLF_STAGES 2 /* tiles of K and of V in local memory */
+#endif
+#ifndef CLF_TURNS
+#define CLF_TURNS 1 /* 1: warp groups take turns at issuing products */
+#endif
+#if LOOK_AT_ALL || SCALED || CLF_DROPOUT
+#error nvidia_wgmma has neither masks nor dropout
+#endif
+
+#define GROUP_ROWS (CLF_CONSUMERS * 64)
+#define GROUP_ITEMS (CLF_CONSUMERS * 128 + 128)
+#define Q_BYTES BYTES(GROUP_ROWS, D)
+#define K_BYTES BYTES(CLF_COLUMNS, D)
+#define V_BYTES BYTES(CLF_COLUMNS, E)
+
+#if D == 128
+#define scores clf_nv_scores128
+#else
+#define scores clf_nv_scores64
+#endif
+#if E == 128
+#define add_weighted clf_nv_weighted128
+#define wait_sums(x) clf_nv_product_wait64(0, x)
+#else
+#define add_weighted clf_nv_weighted64
+#define wait_sums(x) clf_nv_product_wait32(0, x)
+#endif
+
+/* Registers of a work-item that loads and of one that computes: 64 Ki for all of them. */
+#if CLF_CONSUMERS == 2
+#define REGISTERS_LOAD 40
+#define REGISTERS_COMPUTE 232
+#else
+#define REGISTERS_LOAD 32
+#define REGISTERS_COMPUTE 160
+#endif
+
+/* The barriers of a stage; each has a place for every stage. A tile is FULL when all who load it have arrived, and
+ * FREE when a lane of every computing warp has. */
+enum { K_FULL = 0, V_FULL = CLF_STAGES, K_FREE = 2 * CLF_STAGES, V_FREE = 3 * CLF_STAGES, BARRIERS = 4 * CLF_STAGES };
+
+/* Chunk c of row r in a tile of `rows` rows, block after block of 64 columns. */
+static uint block_place(int r, int c, int rows)
+{
+    return (uint)((c >> 3) * rows * 128 + r * 128 + (((c ^ r) & 7) << 4));
+}
+
+/* A tile by `items` work-items. */
+CLF_INLINE void load_blocks(const matrix *m, int first, int rows, int padded, int item, int items, uint to)
+{
+    const int chunks = padded / 8;
+    if (m->whole && first + rows <= m->limit) {
+        const int c = item % chunks, r = item / chunks, step = items / chunks;
+        __global const ushort *from = m->p + (first + r) * m->stride + c * 8;
+#pragma unroll 16
+        for (int i = 0; i < rows / step; i++) /* `items` make whole rows, and those divide the tile */
+            clf_nv_copy16(to + block_place(r + i * step, c, rows), from + i * step * m->stride);
+    } else {
+#pragma unroll 1
+        for (int n = item; n < rows * chunks; n += items)
+            load_chunk(m, first + n / chunks, n % chunks, to + block_place(n / chunks, n % chunks, rows));
+    }
+}
+
+/* The loading warp group, for one tile of queries: K of every step and V of the step before, in the order in which
+ * they are used. What was asked for one tile ago has arrived when the next one is on its way. `done` counts the steps
+ * of the tiles of queries before. */
+CLF_INLINE void load_all(const matrix *keys, const matrix *values, int steps, int done, int item, uint k_tiles,
+                         uint v_tiles, uint at)
+{
+    uint arrived = 0;
+    for (int n = 0; n < 2 * steps; n++) {
+        /* K0 K1 V0 K2 V1 ... */
+        const int is_v = n == 2 * steps - 1 || (n > 1 && (n & 1) == 0), step = is_v ? (n - 1) / 2 : (n + 1) / 2;
+        const int stage = (done + step) % CLF_STAGES, phase = (done + step) / CLF_STAGES & 1;
+        clf_nv_barrier_wait(at + 8 * ((is_v ? V_FREE : K_FREE) + stage), phase ^ 1);
+        if (is_v)
+            load_blocks(values, step * CLF_COLUMNS, CLF_COLUMNS, E, item, 128, v_tiles + stage * V_BYTES);
+        else
+            load_blocks(keys, step * CLF_COLUMNS, CLF_COLUMNS, D, item, 128, k_tiles + stage * K_BYTES);
+        clf_nv_commit();
+        if (n > 0) {
+            clf_nv_wait(1);
+            clf_nv_publish();
+            clf_nv_barrier_arrive(arrived);
+        }
+        arrived = at + 8 * ((is_v ? V_FULL : K_FULL) + stage);
+    }
+    if (steps > 0) {
+        clf_nv_wait(0);
+        clf_nv_publish();
+        clf_nv_barrier_arrive(arrived);
+    }
+}
+
+/* A piece of work: a tile of queries of a head. */
+typedef struct work {
+    int b, h, bh, q_first, steps;
+} work;
+
+/* Groups stay and go on with other tiles, whose first keys are then on their way already. With causal order tiles cost
+ * more or less; so a group does two of a head in turn, the n-th from the end and the n-th from the beginning, which
+ * together always cost the same. Pieces are numbered: 2 * pair for the first of a pair, 2 * pair + 1 for the second. */
+#if CLF_CAUSAL
+#define PAIRS(count) (((count) + 1) / 2)
+static int first_piece(void) { return 2 * get_group_id(0); }
+static int next_piece(int n, int count)
+{
+    const int p = n / 2 % PAIRS(count), alone = p == count - 1 - p;
+    return n % 2 == 0 && !alone ? n + 1 : 2 * (n / 2 + (int)get_num_groups(0));
+}
+static int end_of_pieces(int count, int8 shape) { return 2 * PAIRS(count) * shape.s0 * shape.s1; }
+static int head_of(int n, int count) { return n / 2 / PAIRS(count); }
+static int tile_of(int n, int count) { return n % 2 ? n / 2 % PAIRS(count) : count - 1 - n / 2 % PAIRS(count); }
+#else
+static int first_piece(void) { return get_group_id(0); }
+static int next_piece(int n, int count) { return n + (int)get_num_groups(0); }
+static int end_of_pieces(int count, int8 shape) { return count * shape.s0 * shape.s1; }
+static int head_of(int n, int count) { return n / count; }
+static int tile_of(int n, int count) { return n % count; }
+#endif
+
+CLF_INLINE work work_of(int n, int count, int8 shape)
+{
+    work w;
+    w.bh = head_of(n, count);
+    w.b = w.bh / shape.s1;
+    w.h = w.bh % shape.s1;
+    w.q_first = tile_of(n, count) * GROUP_ROWS;
+    const int seen = clf_keys_seen(min(w.q_first + GROUP_ROWS, shape.s2) - 1, shape.s3, shape.s4);
+    w.steps = clf_nv_same((seen + CLF_COLUMNS - 1) / CLF_COLUMNS);
+    return w;
+}
+
+/* A warp group's own 64 queries of a tile. */
+CLF_INLINE void load_queries(__global const clf_storage *q, long4 q_at, work w, int group, int8 shape, int item, uint to)
+{
+    const matrix queries = matrix_of(q, q_at, w.b, w.h, shape.s2, shape.s5, D);
+    load_blocks(&queries, w.q_first + group * 64, 64, D, item & 127, 128, to);
+    clf_nv_commit();
+}
+
+#define STAGE(step) ((done + (step)) % CLF_STAGES)
+#define AWAIT(what, step) clf_nv_barrier_wait(at + 8 * (what + STAGE(step)), (done + (step)) / CLF_STAGES & 1)
+#define FREE(what, step) do { \
+        if (lane == 0) \
+            clf_nv_barrier_arrive(at + 8 * (what + STAGE(step))); \
+    } while (0)
+
+/* Turns: a warp group issues its products when the other one has issued its own and is busy with its softmax. */
+#if CLF_TURNS && CLF_CONSUMERS == 2
+#define TURN_BEGIN clf_nv_turn_wait(2 + group, 256);
+#define TURN_END if (group == 0 || step + 1 < steps) clf_nv_turn_give(3 - group, 256);
+#else
+#define TURN_BEGIN
+#define TURN_END
+#endif
+
+#define HIDE(first) \
+    EACH_SCORE(a, j, i) \
+        s[a][j][i] = clf_score(s[a][j][i], 0, 0, q_mine + i / 2 * 8, (first) + j * 8 + (lane & 3) * 2 + i % 2, shape, \
+                               mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
+
+/* One step: the products of this tile of keys start, those of the last step's weights with V behind them; while the
+ * latter run, the scores become weights. The sums move to the new bases when they are complete. */
+#define STEP(LOOK) { \
+        const uint k_stage = clf_nv_same(STAGE(step)), v_stage = clf_nv_same(STAGE(step - 1)); \
+        AWAIT(K_FULL, step); \
+        TURN_BEGIN \
+        scores((float *)s, q_tile_of, clf_nv_tile(k_tiles + k_stage * K_BYTES, 16)); \
+        AWAIT(V_FULL, step - 1); \
+        add_weighted((float *)own.sum, (const uint *)p, \
+                     clf_nv_tile(v_tiles + v_stage * V_BYTES, CLF_COLUMNS * 128)); \
+        TURN_END \
+        clf_nv_product_wait64(1, ((float *)s)); \
+        FREE(K_FREE, step); \
+        if (LOOK) { \
+            HIDE(step * CLF_COLUMNS) \
+        } \
+        const int moved = clf_nv_any(rebase(s, scale, &own, shrink)); \
+        weigh(s, scale, &own); \
+        wait_sums(((float *)own.sum)); \
+        FREE(V_FREE, step - 1); \
+        if (moved) \
+            rescale(&own, shrink); \
+        pack_weights(s, p); \
+    }
+
+__kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1)))
+void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
+                                    __global const clf_storage *k, long4 k_at,
+                                    __global const clf_storage *v, long4 v_at,
+                                    __global const clf_mask *mask, long8 mask_at,
+                                    __global const uchar *padding, long4 padding_at,
+                                    __global clf_storage *out, long4 out_at,
+                                    __global float *lse, long4 lse_at,
+                                    int8 shape, float4 factor, uint8 random,
+                                    __global clf_storage *rest, long rest_at CLF_EXTRA_PARAMETERS)
+{
+    __local uint4 tiles[(Q_BYTES + CLF_STAGES * (K_BYTES + V_BYTES)) / 16] __attribute__((aligned(1024)));
+    __local ulong barriers[BARRIERS] __attribute__((aligned(8)));
+    const uint q_tile = clf_nv_address((__local const void *)tiles), k_tiles = q_tile + Q_BYTES;
+    const uint v_tiles = k_tiles + CLF_STAGES * K_BYTES, at = clf_nv_address((__local const void *)barriers);
+
+    const int item = get_local_id(0), lane = item & 31, role = clf_nv_same(item >> 7);
+    const int count = (shape.s2 + GROUP_ROWS - 1) / GROUP_ROWS, end = end_of_pieces(count, shape);
+    int done = 0;
+
+    if (item < BARRIERS)
+        clf_nv_barrier_make(at + 8 * item, item < K_FREE ? 128 : CLF_CONSUMERS * 4);
+    barrier(CLK_LOCAL_MEM_FENCE); /* the others see the barriers made */
+
+    if (role == 0) {
+        clf_nv_registers_fewer(REGISTERS_LOAD);
+        for (int n = first_piece(); n < end; n = next_piece(n, count)) {
+            const work w = work_of(n, count, shape);
+            const matrix keys = matrix_of(k, k_at, w.b, w.h, shape.s3, shape.s5, D);
+            const matrix values = matrix_of(v, v_at, w.b, w.h, shape.s3, shape.s6, E);
+            load_all(&keys, &values, w.steps, done, item, k_tiles, v_tiles, at);
+            done += w.steps;
+        }
+    } else {
+        clf_nv_registers_more(REGISTERS_COMPUTE);
+        const int group = role - 1, row = group * 64 + (item >> 5 & 3) * 16 + (lane >> 2);
+        const float scale = clf_query_scale(factor.x);
+        const uint q_own = q_tile + group * BYTES(64, D);
+        const ulong q_tile_of = clf_nv_tile(q_own, 16);
+
+        /* A warp group loads its own queries, which nobody else reads: the first ones while the first keys are on
+         * their way, the next ones while it finishes the last. */
+        if (first_piece() < end)
+            load_queries(q, q_at, work_of(first_piece(), count, shape), group, shape, item, q_own);
+        for (int n = first_piece(); n < end; n = next_piece(n, count)) {
+            const work w = work_of(n, count, shape);
+            const int q_mine = w.q_first + row, steps = w.steps;
+            const int plain = clf_nv_same(clf_keys_seen(w.q_first + group * 64, shape.s3, shape.s4) / CLF_COLUMNS);
+            state own;
+            float s[1][CLF_COLUMNS / 8][4], shrink[1][2];
+            uint p[1][CLF_COLUMNS / 16][4];
+
+            begin(&own);
+            clf_nv_wait(0);
+            clf_nv_publish();
+            clf_nv_turn_wait(4 + group, 128); /* the queries are there, all of them */
+            if (steps > 0) {
+#if CLF_TURNS && CLF_CONSUMERS == 2
+                if (group == 1 && steps > 1)
+                    clf_nv_turn_give(2, 256); /* the first turn is the other one's */
+#endif
+                AWAIT(K_FULL, 0);
+                scores((float *)s, q_tile_of, clf_nv_tile(k_tiles + STAGE(0) * K_BYTES, 16));
+                clf_nv_product_wait64(0, ((float *)s));
+                FREE(K_FREE, 0);
+                if (plain < 1) {
+                    HIDE(0)
+                }
+                (void)rebase(s, scale, &own, shrink);
+                weigh(s, scale, &own);
+                pack_weights(s, p);
+                int step = 1;
+                for (; step < min(plain, steps); step++)
+                    STEP(0)
+                for (; step < steps; step++)
+                    STEP(1)
+            }
+            const int next = next_piece(n, count);
+            if (next < end) {
+                clf_nv_turn_wait(4 + group, 128); /* nobody multiplies these queries any more */
+                load_queries(q, q_at, work_of(next, count, shape), group, shape, item, q_own);
+            }
+            if (steps > 0) {
+                AWAIT(V_FULL, steps - 1);
+                add_weighted((float *)own.sum, (const uint *)p,
+                             clf_nv_tile(v_tiles + STAGE(steps - 1) * V_BYTES, CLF_COLUMNS * 128));
+                wait_sums(((float *)own.sum));
+                FREE(V_FREE, steps - 1);
+            }
+            /* Found once more, so that nothing of it takes a register while the keys pass by. */
+            const work again = work_of(clf_nv_same(n), count, shape);
+            finish(&own, factor.y, again.q_first + row, lane, shape.s2, shape.s6,
+                   out + out_at.x + again.b * out_at.y + again.h * out_at.z, (int)out_at.w,
+                   rest + rest_at + (long)again.bh * shape.s2 * shape.s6,
+                   lse ? lse + lse_at.x + again.b * lse_at.y + again.h * lse_at.z : 0, (int)lse_at.w);
+            done += steps;
+        }
+    }
+}
