@@ -76,17 +76,26 @@ static int64_t extent(const clf__bench_case *what, char letter)
          : letter == 'D' || letter == 'E' ? width : what->length;
 }
 
+static uint64_t random_bits(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
 static double normal(uint64_t *state)
 {
     double uniform[2];
     for (int i = 0; i < 2; i++) {
-        uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-        z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-        z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-        uniform[i] = ((double)((z ^ (z >> 31)) >> 11) + 0.5) * 0x1p-53;
+        uniform[i] = ((double)(random_bits(state) >> 11) + 0.5) * 0x1p-53;
     }
     return sqrt(-2 * log(uniform[0])) * cos(6.283185307179586 * uniform[1]);
 }
+
+/* Normal numbers, drawn from so many of them: logarithms for each element of a large case would take longer than
+ * the measurement. */
+enum { NORMALS = 1 << 14 };
 
 static clf_status fill(clf_device *device, const clf_tensor *tensor, uint64_t seed)
 {
@@ -96,8 +105,12 @@ static clf_status fill(clf_device *device, const clf_tensor *tensor, uint64_t se
     if (!data) {
         return CLF_OUT_OF_HOST_MEMORY;
     }
+    float normals[NORMALS];
+    for (int i = 0; i < NORMALS; i++) {
+        normals[i] = (float)normal(&seed);
+    }
     for (size_t i = 0; floating && i < count; i++) {
-        ((float *)data)[i] = (float)normal(&seed);
+        ((float *)data)[i] = normals[random_bits(&seed) % NORMALS];
     }
     clf_status status = (floating ? clf_tensor_write_floats(device, tensor, data)
                                   : clf_tensor_write(device, tensor, data));
