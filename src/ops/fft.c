@@ -1,6 +1,7 @@
 /* Factors, tables and launches of Fourier transforms. Tables are computed in double: in f32 the error of a transform
  * grows with the logarithm of its length only when the roots are exact to the last bit. */
 #include "ops/fft.h"
+#include "component/plan.h"
 #include "core/status.h"
 #include "ops/lanes.h"
 #include <math.h>
@@ -158,7 +159,7 @@ static clf_status make_kernel(clf_plan *plan, const clf__fft *fft, int slot, con
 
     (void)snprintf(more, sizeof more, "-DCLF_RADIX=%d", slot);
     clf__lanes_options(fft->lanes, CLF_F32, more, options, sizeof options);
-    return clf_plan_kernel(plan, "ops/fft.cl", options, name, kernel);
+    return clf__plan_kernel(plan, "ops/fft.cl", options, name, kernel);
 }
 
 static clf_status make_kernels(clf_plan *plan, clf__fft *fft)

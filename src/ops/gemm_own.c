@@ -1,5 +1,6 @@
 /* Options, arguments and grid of our own kernels. */
 #include "ops/gemm_provider.h"
+#include "component/plan.h"
 #include <limits.h>
 #include <stdio.h>
 
@@ -19,7 +20,7 @@ clf_status clf__gemm_own_kernel(clf_plan *plan, const clf__gemm_product *product
                    "-DCLF_B_DEPTH=%d %s", type_of(product->a.dtype), type_of(product->b.dtype),
                    type_of(product->c.dtype), type_of(product->bias.dtype), product->a.along_depth,
                    product->b.along_depth, more);
-    return clf_plan_kernel(plan, path, options, name, &choice->kernel);
+    return clf__plan_kernel(plan, path, options, name, &choice->kernel);
 }
 
 static bool fits_matrix(const char *name, int64_t lines, int64_t length, int64_t step, char *why, size_t size)
