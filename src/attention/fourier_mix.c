@@ -264,4 +264,5 @@ CLF_REGISTER_ATTENTION(fourier_mix) = {
     .forward = fourier_mix_forward,
     .backward = fourier_mix_backward,
     .work = fourier_mix_work,
+    .answer = { .forward = 0.1174377, .backward = 1.587257 },
 };

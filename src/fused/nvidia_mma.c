@@ -1,5 +1,6 @@
 /* The family for NVIDIA GPUs from sm_80 on: products on tensor cores, f16 and bf16. */
 #include "fused/nvidia.h"
+#include "component/plan.h"
 #include <stdio.h>
 
 /* How a group splits its work; see cl/fused/nvidia_mma_tile.cl for the names. */
@@ -141,9 +142,9 @@ static clf_status create(clf_plan *plan_, const clf__fused_problem *problem, int
                        options, sizeof options);
     fused->rows[kernel] = rows_of(t);
     fused->items[kernel] = 32 * t->warps;
-    status = clf_plan_kernel(plan_, kernels[kernel].path, options, kernels[kernel].name, to[kernel]);
+    status = clf__plan_kernel(plan_, kernels[kernel].path, options, kernels[kernel].name, to[kernel]);
     if (kernel == BACKWARD_Q && !status)
-        status = clf_plan_kernel(plan_, kernels[kernel].path, options, "clf_fused_delta_nvidia_mma", &fused->delta);
+        status = clf__plan_kernel(plan_, kernels[kernel].path, options, "clf_fused_delta_nvidia_mma", &fused->delta);
     return status;
 }
 

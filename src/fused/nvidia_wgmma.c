@@ -2,6 +2,7 @@
  * only; the backward pass is that of nvidia_mma. What it refuses (masks, dropout, other widths) goes there, too. */
 #include "device/retarget.h"
 #include "fused/nvidia.h"
+#include "component/plan.h"
 #include <stdio.h>
 
 enum { KEYS = 128 }; /* of a tile; see cl/fused/nvidia_wgmma_forward.cl */
@@ -75,7 +76,7 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
     fused->rows[0] = 64 * t.consumers;
     fused->items[0] = 128 * (t.consumers + 1);
     fused->most_groups = clf_device_get_info(clf_plan_device(plan_))->compute_units; /* one fits a unit, and stays */
-    status = clf_plan_kernel(plan_, "fused/nvidia_wgmma_forward.cl", options, "clf_fused_forward_nvidia_wgmma",
+    status = clf__plan_kernel(plan_, "fused/nvidia_wgmma_forward.cl", options, "clf_fused_forward_nvidia_wgmma",
                              &fused->forward);
     return status ? status : clf__nvidia_plan_backward(plan_, problem, fused);
 }

@@ -35,7 +35,7 @@ typedef struct clf__gemm_choice {
 
 /* Checks the product, chooses a provider (the tuning table's, else by the device's style), reserves workspace, creates
  * the kernel. An empty c needs none, an empty depth gives beta c + bias.
- * Errors: CLF_INVALID_*; CLF_UNSUPPORTED with every provider's reason; those of clf_plan_kernel. */
+ * Errors: CLF_INVALID_*; CLF_UNSUPPORTED with every provider's reason; those of clf__plan_kernel. */
 clf_status clf__gemm_plan(clf_plan *plan, const clf__gemm_problem *problem, clf__gemm_choice *choice);
 
 clf_status clf__gemm(clf_run *run, const clf__gemm_choice *choice, const clf__gemm_problem *problem);
