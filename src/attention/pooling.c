@@ -70,7 +70,7 @@ static clf_status pooling_plan(clf_plan *plan)
     state->lanes = clf__lanes_choose(plan);
     state->blocks = blocks_of(state->lanes, args->io[CLF_QKV_Q].shape[3]);
     for (int pass = 0; pass < passes; pass++) {
-        char options[CLF__LANES_OPTIONS], more[64];
+        char options[CLF__LANES_OPTIONS], more[96];
         (void)snprintf(more, sizeof more, "-DCLF_WINDOW=%d -DCLF_BACKWARD=%d -DCLF_BLOCKS=%d",
                        window_of(c, side_of(args)), pass, state->blocks);
         clf__lanes_options(state->lanes, args->io[CLF_QKV_Q].dtype, more, options, sizeof options);
