@@ -294,7 +294,7 @@ static void log_nothing(clf_log_level level, const char *message, void *user)
 
 Test(threads, registry_messages_and_log)
 {
-    static char names[THREADS][16];
+    static char names[THREADS][24];
     pthread_t threads[THREADS];
     int lines = 0;
 
