@@ -306,6 +306,7 @@ static void add_presence(generator *g)
 static void add_low_precision(generator *g)
 {
     for (clf_dtype dtype = CLF_F16; dtype <= CLF_BF16; dtype++) {
+        const size_t   first = g->cases->count;
         clf__kit_case *c = vary(g);
         c->dtype = dtype;
         if (!claims(g, CLF_TRAIT_LOW_PRECISION))
@@ -335,6 +336,9 @@ static void add_low_precision(generator *g)
             c->present |= entries(g, clf__kit_is_key_padding);
             c->layout = KIT_PADDED;
         }
+        /* Software rasterisers compile slowly: what bf16 shares with f16 is for slow runs there. */
+        for (size_t i = first + 1; g->narrow && dtype == CLF_BF16 && i < g->cases->count; i++)
+            g->cases->list[i].slow = true;
     }
 }
 

@@ -309,9 +309,12 @@ static void sweep(clf_device *device, const char *provider, bool fast)
     }
 }
 
+/* Native CPUs have kernels of their own, and these compile slowly there. */
 static void sweep_portable(clf_device *device)
 {
-    sweep(device, "portable", clf_device_get_info(device)->simulator);
+    const clf_device_info *info = clf_device_get_info(device);
+
+    sweep(device, "portable", info->simulator || ((info->type & CL_DEVICE_TYPE_CPU) && !info->software));
 }
 
 static void sweep_vector(clf_device *device)
