@@ -14,6 +14,47 @@ static const clf__fused_family *const items_first[] = { &clf__fused_portable, &c
 static const clf__fused_family *const matrix_first[] = { &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma,
                                                          &clf__fused_portable, &clf__fused_vector, &clf__fused_reference, NULL };
 
+static const char *const feature_names[] = {
+    "windows", "masks", "key padding", "mask snippets", "dropout", "fewer heads of keys than of queries",
+    "the gradient of a mask", "softcap", "ALiBi", "sinks", "score snippets", "tensors for snippets",
+    "sequences of different lengths", "lengths of keys", "pages", "block lists", "an output of another type",
+};
+
+unsigned clf__fused_features_of(const clf__fused_problem *p)
+{
+    const bool asked[] = {
+        p->causal && p->window > 0, p->mask.rank > 0, p->padding.rank > 0, p->mask_mod != NULL, p->dropout > 0,
+        p->k.shape[1] != p->q.shape[1], p->grad_mask.rank > 0, p->softcap != 0, p->alibi.rank > 0, p->sinks.rank > 0,
+        p->score_mod != NULL, p->extra_name[0] != NULL, p->q_starts.rank > 0 || p->k_starts.rank > 0,
+        p->k_lengths.rank > 0, p->block_table.rank > 0, p->blocks != NULL, p->out.dtype != p->q.dtype,
+    };
+    unsigned features = 0;
+
+    for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++)
+        features |= asked[i] ? 1u << i : 0;
+    return features;
+}
+
+const char *clf__fused_feature_name(int bit)
+{
+    return bit >= 0 && (size_t)bit < sizeof feature_names / sizeof feature_names[0] ? feature_names[bit] : NULL;
+}
+
+/* Has the family everything that the problem asks for? */
+static bool has_features(const clf__fused_family *family, unsigned asked, int passes, char *why, size_t size)
+{
+    const unsigned lacks_forward = asked & ~family->forward_features;
+    const unsigned lacks_backward = passes & CLF_BACKWARD ? asked & ~family->backward_features : 0;
+    int bit = 0;
+
+    if (!(lacks_forward | lacks_backward))
+        return true;
+    while (!((lacks_forward | lacks_backward) >> bit & 1))
+        bit++;
+    (void)snprintf(why, size, "cannot do %s%s", feature_names[bit], lacks_forward >> bit & 1 ? "" : " backward");
+    return false;
+}
+
 clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem)
 {
     return (clf__fused_shape){
@@ -106,7 +147,8 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
             clf_plan_add_reason(plan, (*family)->name, "runs only when the plan's options allow or name it");
             continue;
         }
-        if ((*family)->supports(device, problem, clf_plan_passes(plan), why, sizeof why))
+        if (has_features(*family, clf__fused_features_of(problem), clf_plan_passes(plan), why, sizeof why) &&
+            (*family)->supports(device, problem, clf_plan_passes(plan), why, sizeof why))
             break;
         clf_plan_add_reason(plan, (*family)->name, why);
     }

@@ -4,8 +4,34 @@
 
 #include "fused/fused.h"
 
+/* What a problem may ask for that not every family can do. */
+enum {
+    CLF__FUSED_WINDOW       = 1 << 0,
+    CLF__FUSED_MASK         = 1 << 1,
+    CLF__FUSED_PADDING      = 1 << 2,
+    CLF__FUSED_MASK_MOD     = 1 << 3,
+    CLF__FUSED_DROPOUT      = 1 << 4,
+    CLF__FUSED_GROUPS       = 1 << 5,  /* fewer heads of k and v than of q */
+    CLF__FUSED_MASK_GRAD    = 1 << 6,
+    CLF__FUSED_SOFTCAP      = 1 << 7,
+    CLF__FUSED_ALIBI        = 1 << 8,
+    CLF__FUSED_SINKS        = 1 << 9,
+    CLF__FUSED_SCORE_MOD    = 1 << 10,
+    CLF__FUSED_EXTRAS       = 1 << 11, /* tensors for snippets */
+    CLF__FUSED_STARTS       = 1 << 12, /* sequences of different lengths */
+    CLF__FUSED_LENGTHS      = 1 << 13,
+    CLF__FUSED_PAGES        = 1 << 14,
+    CLF__FUSED_BLOCKS       = 1 << 15,
+    CLF__FUSED_OUT_TYPE     = 1 << 16, /* out has another type than q */
+};
+
+/* The bits of a problem; what a bit stands for, "a window" (NULL beyond the last). */
+unsigned    clf__fused_features_of(const clf__fused_problem *problem);
+const char *clf__fused_feature_name(int bit);
+
 typedef struct clf__fused_family {
     const char *name;
+    unsigned    forward_features, backward_features; /* what it can do: asked before `supports` */
     /* Can this device do it? Otherwise `why` gets the reason. */
     bool (*supports)(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size);
     /* Reserves memory beyond lse and delta, creates the kernels. */

@@ -11,20 +11,46 @@
 
 #include <clformers/author.h>
 
-/* Tensors are [batch, heads, sequence, width] with last stride 1; rank 0 = absent. k and v have as many heads as
- * q. Gradients that are not wanted are absent; `lse` may be absent. */
+#define CLF__FUSED_EXTRA 4 /* tensors that snippets read */
+
+/* Tensors are [batch, heads, sequence, width] with last stride 1; rank 0 = absent, as are numbers that are 0. k and v
+ * have as many heads as q, or fewer that divide them: head h then reads head h / (heads of q / heads of k).
+ * Gradients that are not wanted are absent; `lse` may be absent. */
 typedef struct clf__fused_problem {
     clf_tensor q, k, v, out, lse;
     clf_tensor grad_out, grad_q, grad_k, grad_v;
+    float      scale;
+
+    /* who sees whom */
     clf_tensor mask;      /* [B, H, Nq, Nk], stride 0 where it repeats; or [M, Nq, Nk]: item b*H + h takes (b*H + h) mod M */
     clf_tensor padding;   /* [B, Nk], nonzero = keep */
     bool       causal;    /* query i sees the keys up to i + shift */
     int64_t    shift;     /* 0 = aligned at the top left, Nk - Nq = at the bottom right */
     int64_t    window;    /* with causal: query i sees the last `window` of those only; 0 = all */
     const char *mask_mod; /* an expression over (b, h, q, k) that must hold too, without spaces; NULL = none */
-    float      scale;
+
+    /* what becomes of a score */
+    clf_tensor grad_mask; /* of an additive mask: [B, H, Nq, Nk] f32, extent 1 where the mask repeats */
+    float      softcap;   /* score = softcap * tanh(score / softcap) */
+    clf_tensor alibi;     /* [H] f32 slopes: score += slope * (k - q - shift) */
+    clf_tensor sinks, grad_sinks;  /* [H] f32: one more score in the sum of exponentials, for a key without a value */
+    const char *score_mod, *score_slope; /* expressions over (score, b, h, q, k), and its derivative by score */
+    clf_tensor  extra[CLF__FUSED_EXTRA]; /* rank 1, what the expressions read; names without spaces */
+    const char *extra_name[CLF__FUSED_EXTRA];
     float      dropout;   /* 0 when not training */
     uint64_t   seed, offset;
+
+    /* sequences of different lengths: then q, k, v and out have batch 1 and all sequences in a row, lse [1, H, rows] */
+    clf_tensor q_starts, k_starts;   /* [S + 1] i32: sequence s has the rows starts[s] .. starts[s + 1] - 1 */
+    clf_tensor k_lengths;            /* [S] i32: only so many of them are keys; also without k_starts */
+    int64_t    max_queries, max_keys; /* of a sequence */
+    bool       bottom_right;         /* `shift` counts from each sequence's own Nk - Nq */
+
+    /* keys and values in pages: k and v are [pages, heads, page, width], sequence s reads block_table[s][key / page] */
+    clf_tensor block_table;          /* [S, most pages] i32 */
+
+    /* only these tiles of the scores */
+    const struct clf__fused_blocks *blocks;
 } clf__fused_problem;
 
 struct clf__fused_family;

@@ -3,6 +3,10 @@
 #include "component/plan.h"
 #include <stdio.h>
 
+enum {
+    FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT
+};
+
 /* How a group splits its work; see cl/fused/nvidia_mma_tile.cl for the names. */
 typedef struct tile {
     int widest;  /* of the heads it is good for, padded */
@@ -210,6 +214,8 @@ clf_status clf__nvidia_backward(clf_run *run, const clf__fused *fused, const clf
 
 const clf__fused_family clf__fused_nvidia_mma = {
     .name = "nvidia_mma",
+    .forward_features = FEATURES,
+    .backward_features = FEATURES,
     .supports = supports,
     .plan = plan,
     .forward = clf__nvidia_forward,

@@ -28,10 +28,7 @@ static bool is_plain(const clf__fused_problem *problem, char *why, size_t size)
     const clf__fused_shape s = clf__fused_shape_of(problem);
     const int width = clf__nvidia_padded(s.width), value_width = clf__nvidia_padded(s.value_width);
 
-    if (problem->mask.rank > 0 || problem->padding.rank > 0 || problem->mask_mod || problem->window > 0 ||
-        problem->dropout > 0)
-        (void)snprintf(why, size, "masks, key padding, windows and dropout are left to nvidia_mma");
-    else if ((width != 64 && width != 128) || (value_width != 64 && value_width != 128))
+    if ((width != 64 && width != 128) || (value_width != 64 && value_width != 128))
         (void)snprintf(why, size, "heads are %lld and %lld wide: 33 to 64 and 97 to 128 are possible", (long long)s.width,
                        (long long)s.value_width);
     else if (!(problem->scale > 0))
@@ -83,6 +80,8 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
 
 const clf__fused_family clf__fused_nvidia_wgmma = {
     .name = "nvidia_wgmma",
+    .forward_features = 0,
+    .backward_features = 0,
     .supports = supports,
     .plan = plan,
     .forward = clf__nvidia_forward,

@@ -2,6 +2,10 @@
 #include "fused/family.h"
 #include <stdio.h>
 
+enum {
+    FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT
+};
+
 /* How a group splits its work; see cl/fused/portable_tile.cl for the names. */
 typedef struct tile {
     int widest;          /* of the heads it is good for */
@@ -130,6 +134,8 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
 
 const clf__fused_family clf__fused_portable = {
     .name = "portable",
+    .forward_features = FEATURES,
+    .backward_features = FEATURES,
     .supports = supports,
     .plan = plan,
     .forward = clf__fused_forward_rows,

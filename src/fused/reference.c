@@ -1,6 +1,10 @@
 /* The naive family: a work-item a row, any shape. */
 #include "fused/family.h"
 
+enum {
+    FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT
+};
+
 enum { ROWS = 64 };
 
 static bool supports(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size)
@@ -23,6 +27,8 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
 
 const clf__fused_family clf__fused_reference = {
     .name = "reference",
+    .forward_features = FEATURES,
+    .backward_features = FEATURES,
     .supports = supports,
     .plan = plan,
     .forward = clf__fused_forward_rows,

@@ -3,6 +3,10 @@
 #include "component/plan.h"
 #include <stdio.h>
 
+enum {
+    FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT
+};
+
 /* Queries and keys of a block, by the widths of q and v together. */
 typedef struct block {
     int widest;
@@ -215,6 +219,8 @@ static clf_status backward(clf_run *run, const clf__fused *fused, const clf__fus
 
 const clf__fused_family clf__fused_vector = {
     .name = "vector",
+    .forward_features = FEATURES,
+    .backward_features = FEATURES,
     .supports = supports,
     .plan = plan,
     .forward = forward,
