@@ -1,6 +1,7 @@
 /* One case on the device: config, instance, random tensors, plan, workspace. */
 #include "bench.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,8 +70,9 @@ static bool has_heads(const clf_io *io)
 
 /* B batch, H heads, D and E widths; every other letter runs along the sequence. Parts without a
  * heads axis see all heads side by side. */
-static int64_t extent(const clf__bench_case *what, char letter)
+static int64_t extent(const clf__bench_case *what, char axis)
 {
+    const int letter = toupper((unsigned char)axis); /* of its own, as long as the upper-case one */
     int64_t width = has_heads(what->component->descriptor->io) ? what->head_dim : what->heads * what->head_dim;
     return letter == 'B' ? what->batch : letter == 'H' ? what->heads
          : letter == 'D' || letter == 'E' ? width : what->length;

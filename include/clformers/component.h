@@ -25,7 +25,7 @@ typedef enum clf_kind {
 CLF_API const char *clf_kind_name(clf_kind kind);
 CLF_API clf_kind    clf_kind_from_name(const char *name);
 
-#define CLF_MAX_IO         16
+#define CLF_MAX_IO         24
 #define CLF_MAX_PARAMETERS 32
 #define CLF_MAX_PROGRAMS   16
 
@@ -41,19 +41,23 @@ typedef enum clf_io_class {
     CLF_IO_SINGLE   = 2, /* always f32 */
     CLF_IO_MASK     = 3, /* bool or u8 (nonzero = attend), or additive f32, f16, bf16 (-inf = masked) */
     CLF_IO_BOOLEAN  = 4, /* bool or u8 */
-    CLF_IO_INDEX    = 5  /* i32 or i64 */
+    CLF_IO_INDEX    = 5, /* i32 or i64 */
+    CLF_IO_NUMBER   = 6  /* f32 or i32 */
 } clf_io_class;
 
 enum {
     CLF_IO_OPTIONAL       = 1,
-    CLF_IO_DIFFERENTIABLE = 2, /* backward gives its gradient (inputs) or takes it (outputs) */
-    CLF_IO_BROADCAST      = 4  /* leading axes may be missing and any axis may be 1 */
+    CLF_IO_DIFFERENTIABLE = 2, /* backward gives its gradient (inputs) or takes it (outputs); of masks: additive ones */
+    CLF_IO_BROADCAST      = 4, /* leading axes may be missing and any axis may be 1 */
+    CLF_IO_OWN_TYPE       = 8, /* a floating tensor whose storage type need not be that of the others */
+    CLF_IO_PRIVATE        = 16 /* optional, and only the part knows what its numbers mean: generated cases leave it out */
 };
 /* A mask with axes BH.. lacks H, not B, when its rank is 3: item b of the mask serves all heads. Under xformers
  * semantics it is tiled instead: M matrices, M divides B*H, matrix (b*H + h) mod M. */
 
 /* `axes` names one letter a dimension; a letter means the same extent everywhere. Attention uses
- * B batch, H heads, Q queries, K keys, D width of q and k, E width of v. */
+ * B batch, H heads, Q queries, K keys, D width of q and k, E width of v. A lower-case letter is an axis of its own that
+ * the part checks by itself; in generated cases it is as long as the upper-case one. */
 typedef struct clf_io {
     const char  *name;
     const char  *axes;

@@ -65,6 +65,9 @@ static clf_status check_dtype(const clf_io *io, const clf_tensor *tensor, const 
     case CLF_IO_INDEX:
         wanted = dtype == CLF_I32 || dtype == CLF_I64 ? NULL : "I32 or I64";
         break;
+    case CLF_IO_NUMBER:
+        wanted = dtype == CLF_F32 || dtype == CLF_I32 ? NULL : "F32 or I32";
+        break;
     }
     if (wanted)
         return clf__fail(CLF_INVALID_DTYPE, "argument '%s': dtype is %s, not %s", name, clf_dtype_name(dtype), wanted);
@@ -103,13 +106,13 @@ static clf_status check_tensor(const clf_io *io, const clf_tensor *tensor)
     return check_layout(io, tensor, io->name, io->role == CLF_OUTPUT);
 }
 
-/* One storage type for all floating tensors. */
+/* One storage type for all floating tensors but those with CLF_IO_OWN_TYPE. */
 static clf_status check_storage(const clf_io *io, int count, const clf_args *args)
 {
     int first = -1;
 
     for (int i = 0; i < count; i++) {
-        if (io[i].io_class != CLF_IO_FLOATING || args->io[i].rank == 0)
+        if (io[i].io_class != CLF_IO_FLOATING || (io[i].flags & CLF_IO_OWN_TYPE) || args->io[i].rank == 0)
             continue;
         if (first >= 0 && args->io[i].dtype != args->io[first].dtype)
             return clf__fail(CLF_INVALID_DTYPE, "argument '%s': dtype is %s, but '%s' is %s", io[i].name,
@@ -180,6 +183,9 @@ static clf_status check_gradient(const clf_io *io, const clf_tensor *tensor, con
         return clf__fail(CLF_UNSUPPORTED, "argument '%s': no gradient goes through '%s'", name, io->name);
     if (tensor->rank == 0)
         return clf__fail(CLF_MISSING_TENSOR, "argument '%s' is given, but '%s' is not", name, io->name);
+    if (!is_floating(tensor->dtype))
+        return clf__fail(CLF_UNSUPPORTED, "argument '%s': '%s' is %s, which has no gradient", name, io->name,
+                         clf_dtype_name(tensor->dtype));
     clf_status status = clf_tensor_check(gradient, name);
     if (status)
         return status;

@@ -27,12 +27,13 @@ typedef struct clf__fused_problem {
     bool       causal;    /* query i sees the keys up to i + shift */
     int64_t    shift;     /* 0 = aligned at the top left, Nk - Nq = at the bottom right */
     int64_t    window;    /* with causal: query i sees the last `window` of those only; 0 = all */
+    int64_t    ahead;     /* so much of `shift` is what query i sees behind its own place, i + shift - ahead */
     const char *mask_mod; /* an expression over (b, h, q, k) that must hold too, without spaces; NULL = none */
 
     /* what becomes of a score */
     clf_tensor grad_mask; /* of an additive mask: [B, H, Nq, Nk] f32, extent 1 where the mask repeats */
     float      softcap;   /* score = softcap * tanh(score / softcap) */
-    clf_tensor alibi;     /* [H] f32 slopes: score += slope * (k - q - shift) */
+    clf_tensor alibi;     /* [H] f32 slopes: score += slope * (k - q - shift + ahead) */
     clf_tensor sinks, grad_sinks;  /* [H] f32: one more score in the sum of exponentials, for a key without a value */
     const char *score_mod, *score_slope; /* expressions over (score, b, h, q, k), and its derivative by score */
     clf_tensor  extra[CLF__FUSED_EXTRA]; /* rank 1, what the expressions read; names without spaces */

@@ -4,15 +4,17 @@
 #include "component/instance.h"
 #include "core/status.h"
 #include "core/text.h"
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { HEADS = 2, LENGTH = 9, WIDTH = 8 }; /* the length is a square, for images */
+enum { PARAMETERS = 16 }; /* slot of the first parameter among the weights of the sum */
 
 static int64_t extent_of(char axis)
 {
-    switch (axis) {
+    switch (toupper((unsigned char)axis)) {
     case 'B':
     case 'H':
         return HEADS;
@@ -191,7 +193,7 @@ double clf__problem_sum(const clf__problem *p, int pass, double *rms)
         if ((io[i].role == CLF_OUTPUT) == forward)
             add(&s, i, forward ? p->io[i] : p->grad[i], clf_tensor_elements(&p->args.io[i]));
     for (int i = 0; i < CLF_MAX_PARAMETERS && !forward; i++)
-        add(&s, CLF_MAX_IO + i, p->parameter_grad[i], clf_tensor_elements(&p->shape[i]));
+        add(&s, PARAMETERS + i, p->parameter_grad[i], clf_tensor_elements(&p->shape[i]));
     *rms = s.count > 0 ? sqrt(s.squares / s.count) : 0;
     return s.count > 0 ? s.weighted / sqrt(s.count) : 0;
 }

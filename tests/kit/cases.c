@@ -68,7 +68,7 @@ static uint32_t entries(const generator *g, bool (*test)(const clf_io *io))
 {
     uint32_t bits = 0;
     for (int i = 0; i < clf__kit_io_count(g->component); i++)
-        if (test(&g->component->descriptor->io[i]))
+        if (!(g->component->descriptor->io[i].flags & CLF_IO_PRIVATE) && test(&g->component->descriptor->io[i]))
             bits |= 1u << i;
     return bits;
 }
@@ -86,7 +86,7 @@ static bool is_other_optional(const clf_io *io)
 
 static bool is_differentiable_input(const clf_io *io)
 {
-    return (io->flags & CLF_IO_DIFFERENTIABLE) && io->role == CLF_INPUT;
+    return (io->flags & CLF_IO_DIFFERENTIABLE) && !(io->flags & CLF_IO_OPTIONAL) && io->role == CLF_INPUT;
 }
 
 static int64_t square(int64_t n)

@@ -70,7 +70,7 @@ static void describe_extents(const clf_component *component, const clf__kit_case
 {
     bool seen[26] = { false };
     for (const clf_io *io = component->descriptor->io; io->name; io++)
-        for (const char *axis = io->axes; *axis; axis++) {
+        for (const char *axis = io->flags & CLF_IO_PRIVATE ? "" : io->axes; *axis; axis++) {
             if (*axis < 'A' || *axis > 'Z' || seen[*axis - 'A'])
                 continue;
             seen[*axis - 'A'] = true;

@@ -81,7 +81,8 @@ typedef struct clf__kit_cases {
     bool           failed; /* memory was short */
 } clf__kit_cases;
 
-#define KIT_EXTENT(case_, letter_) ((case_)->extent[(letter_) - 'A'])
+/* A lower-case letter is an axis of its own, as long as the upper-case one. */
+#define KIT_EXTENT(case_, letter_) ((case_)->extent[((letter_) & ~0x20) - 'A'])
 
 void clf__kit_generate(const clf_component *component, const clf_device_info *device, clf__kit_cases *cases);
 void clf__kit_describe(const clf_component *component, const clf__kit_case *c, char *text, size_t size);

@@ -29,6 +29,7 @@ static clf_dtype dtype_of(const clf_io *io, const clf__kit_case *c)
     case CLF_IO_FLOATING:
         return c->dtype;
     case CLF_IO_SINGLE:
+    case CLF_IO_NUMBER:
         return CLF_F32;
     case CLF_IO_MASK:
         return clf__kit_is_query_mask(io) ? c->mask_dtype : CLF_BOOL8;
@@ -54,7 +55,8 @@ static clf_status make_images(clf__kit_problem *p)
         if (status)
             return status;
         p->args.io[i] = p->io[i].tensor;
-        if (!p->backward || !(io->flags & CLF_IO_DIFFERENTIABLE) || (c->no_gradient & (1u << i)))
+        const bool boolean = p->io[i].tensor.dtype == CLF_BOOL8 || p->io[i].tensor.dtype == CLF_U8;
+        if (!p->backward || !(io->flags & CLF_IO_DIFFERENTIABLE) || boolean || (c->no_gradient & (1u << i)))
             continue;
         status = clf__kit_image_make(p->device, dtype_of(io, c), rank, shape, c->layout, !input, &p->grad[i]);
         if (status)
@@ -171,7 +173,7 @@ int64_t clf__kit_index(const clf__kit_problem *p, int slot, int64_t i, char lett
     const clf_tensor *t = &p->io[slot].tensor;
     const int         missing = (int)strlen(io->axes) - t->rank;
     for (int axis = t->rank - 1; axis >= 0; axis--) {
-        if (io->axes[axis + missing] == letter)
+        if ((io->axes[axis + missing] & ~0x20) == letter)
             return i % t->shape[axis];
         i /= t->shape[axis];
     }

@@ -46,7 +46,7 @@ static const struct argp argp = { .options = option_table, .parser = parse, .arg
 
 /* ---- names of the descriptor's enums ---------------------------------------------------------- */
 
-static const char *const class_names[] = { "?", "floating", "single", "mask", "boolean", "index" };
+static const char *const class_names[] = { "?", "floating", "single", "mask", "boolean", "index", "number" };
 static const char *const type_names[] = { "?", "int", "float", "bool", "enum", "string", "tensor", "component" };
 static const char *const field_classes[] = { "own", "hint", "semantic" };
 static const char *const trait_names[] = { "causal", "attention_mask", "key_padding_mask", "cross", "value_width",

@@ -1,0 +1,240 @@
+/* Everything that fused attention can do, as a part: exact softmax attention with the order, the masks and the changes
+ * of scores that its config and its tensors ask for. What no kernel family can do is refused with each family's reason. */
+#include "attention/fused_attention.h"
+#include "core/status.h"
+#include "fused/fused.h"
+
+static const char *const alignment_names[] = { "bottom_right", "top_left", NULL };
+
+static const clf_field fused_attention_fields[] = {
+    CLF_ATTENTION_FIELDS(fused_attention_config),
+    CLF_ENUM(fused_attention_config, causal_alignment, FUSED_BOTTOM_RIGHT, alignment_names, .field_class = CLF_SEMANTIC,
+             .doc = "where the diagonal of causal order, windows and ALiBi ends: bottom_right, the last query belongs to "
+                    "the last key; top_left, the first to the first"),
+    CLF_FLOAT(fused_attention_config, scale, 0, .optional = true,
+              .doc = "factor of the scores; absent or 0: 1/sqrt(width of a head)"),
+    CLF_INT(fused_attention_config, window_left, -1, .min = -1,
+            .doc = "keys before a query's own place that it sees; -1: all"),
+    CLF_INT(fused_attention_config, window_right, -1, .min = -1,
+            .doc = "keys behind a query's own place that it sees; -1: all, or none when causal"),
+    CLF_FLOAT(fused_attention_config, softcap, 0, .doc = "a score s becomes softcap * tanh(s / softcap); 0: it stays"),
+    CLF_BOOL(fused_attention_config, alibi, false, .field_class = CLF_SEMANTIC,
+             .doc = "scores fall linearly with distance, by the usual slope of each head; other slopes are a tensor"),
+    CLF_STRING(fused_attention_config, mask_mod, NULL, .optional = true,
+               .doc = "an expression over b, h, q, k that holds where query q sees key k, or @name(...)"),
+    CLF_STRING(fused_attention_config, score_mod, NULL, .optional = true,
+               .doc = "an expression over score, b, h, q, k that becomes the score, or @name(...)"),
+    CLF_STRING(fused_attention_config, score_mod_slope, NULL, .optional = true,
+               .doc = "its derivative by score, which backward needs"),
+    CLF_STRING(fused_attention_config, extra_names, NULL, .optional = true,
+               .doc = "what the expressions call the tensors extra_0 to extra_3, separated by commas"),
+    CLF_INT(fused_attention_config, max_queries, 0, .doc = "most queries of a sequence; 0: all rows of q"),
+    CLF_INT(fused_attention_config, max_keys, 0, .doc = "most keys of a sequence; 0: all rows of k"),
+    CLF_FIELDS_END
+};
+
+static const clf_io fused_attention_io[] = {
+    [CLF_QKV_Q] = { "q", "BHQD", CLF_INPUT, CLF_IO_FLOATING, CLF_IO_DIFFERENTIABLE, "queries" },
+    [CLF_QKV_K] = { "k", "bhKD", CLF_INPUT, CLF_IO_FLOATING, CLF_IO_DIFFERENTIABLE,
+                    "keys, with as many heads as q or fewer that divide them; with a block_table pages of keys" },
+    [CLF_QKV_V] = { "v", "bhKE", CLF_INPUT, CLF_IO_FLOATING, CLF_IO_DIFFERENTIABLE, "values" },
+    [CLF_QKV_ATT_MASK] = { "att_mask", "BHQK", CLF_INPUT, CLF_IO_MASK, CLF_IO_OPTIONAL | CLF_IO_BROADCAST,
+                           "which keys a query sees, or what is added to the scores" },
+    [CLF_QKV_KEY_PADDING_MASK] = { "key_padding_mask", "BK", CLF_INPUT, CLF_IO_BOOLEAN,
+                                   CLF_IO_OPTIONAL | CLF_IO_BROADCAST, "which keys are no padding" },
+    [CLF_QKV_OUT] = { "out", "BHQE", CLF_OUTPUT, CLF_IO_FLOATING, CLF_IO_DIFFERENTIABLE | CLF_IO_OWN_TYPE, "result" },
+    [CLF_QKV_LSE] = { "lse", "BHQ", CLF_OUTPUT, CLF_IO_SINGLE, CLF_IO_OPTIONAL,
+                      "natural logarithm of the sum of exponentials of a row's scores" },
+    [FUSED_ALIBI] = { "alibi_slopes", "H", CLF_INPUT, CLF_IO_SINGLE, CLF_IO_OPTIONAL | CLF_IO_PRIVATE,
+                      "slope * (k - q) is added to the scores of a head, counted along the diagonal" },
+    [FUSED_SINKS] = { "sinks", "H", CLF_INPUT, CLF_IO_SINGLE,
+                      CLF_IO_OPTIONAL | CLF_IO_DIFFERENTIABLE | CLF_IO_PRIVATE,
+                      "one more score in the sum of exponentials of a head's rows, for a key without a value" },
+    [FUSED_Q_STARTS] = { "q_starts", "N", CLF_INPUT, CLF_IO_INDEX, CLF_IO_OPTIONAL | CLF_IO_PRIVATE,
+                         "I32: sequence s has the queries q_starts[s] .. q_starts[s + 1] - 1 of a batch of 1" },
+    [FUSED_K_STARTS] = { "k_starts", "N", CLF_INPUT, CLF_IO_INDEX, CLF_IO_OPTIONAL | CLF_IO_PRIVATE,
+                         "I32: the same for its keys" },
+    [FUSED_K_LENGTHS] = { "k_lengths", "S", CLF_INPUT, CLF_IO_INDEX, CLF_IO_OPTIONAL | CLF_IO_PRIVATE,
+                          "I32: only so many rows of a sequence are keys" },
+    [FUSED_BLOCK_TABLE] = { "block_table", "SP", CLF_INPUT, CLF_IO_INDEX, CLF_IO_OPTIONAL | CLF_IO_PRIVATE,
+                            "I32: where the pages of a sequence's keys and values are" },
+    [FUSED_EXTRA] = { "extra_0", "W", CLF_INPUT, CLF_IO_NUMBER, CLF_IO_OPTIONAL | CLF_IO_PRIVATE,
+                      "a table for the expressions" },
+    { "extra_1", "X", CLF_INPUT, CLF_IO_NUMBER, CLF_IO_OPTIONAL | CLF_IO_PRIVATE, "another" },
+    { "extra_2", "Y", CLF_INPUT, CLF_IO_NUMBER, CLF_IO_OPTIONAL | CLF_IO_PRIVATE, "another" },
+    { "extra_3", "Z", CLF_INPUT, CLF_IO_NUMBER, CLF_IO_OPTIONAL | CLF_IO_PRIVATE, "another" },
+    CLF_IO_END
+};
+
+static clf_status fused_attention_resolve(void *config, const clf_args *args)
+{
+    const fused_attention_config *c = config;
+
+    (void)args;
+    if (c->base.semantics == CLF_SEMANTICS_XFORMERS)
+        return clf__fail(CLF_UNSUPPORTED, "'semantics' is xformers: fused attention has one meaning; 'causal_alignment' "
+                                          "top_left is what xFormers' LowerTriangularMask does");
+    return CLF_SUCCESS;
+}
+
+/* ---- what the io table cannot say ------------------------------------------------------------------- */
+
+static clf_status check_index(clf_plan *plan, const clf_io *io, const clf_tensor *tensor)
+{
+    if (tensor->rank > 0 && tensor->dtype != CLF_I32)
+        return clf_plan_refuse(plan, "'%s' is %s: only I32 is possible", io->name, clf_dtype_name(tensor->dtype));
+    if (tensor->rank > 0 && tensor->shape[tensor->rank - 1] > 1 && tensor->strides[tensor->rank - 1] != 1)
+        return clf_plan_refuse(plan, "the last stride of '%s' is %lld: only 1 is possible", io->name,
+                               (long long)tensor->strides[tensor->rank - 1]);
+    return CLF_SUCCESS;
+}
+
+/* Heads of k and v, and their batch where nothing says how sequences are found in it. */
+static clf_status check_heads(const clf_args *args)
+{
+    const clf_tensor *q = &args->io[CLF_QKV_Q], *k = &args->io[CLF_QKV_K];
+    const bool paged = args->io[FUSED_BLOCK_TABLE].rank > 0, in_a_row = args->io[FUSED_Q_STARTS].rank > 0;
+
+    if (k->shape[1] != q->shape[1] && (k->shape[1] == 0 || q->shape[1] % k->shape[1] != 0))
+        return clf__fail(CLF_INVALID_SHAPE, "argument 'k': axis 1 is %lld, which does not divide the %lld heads of 'q'",
+                         (long long)k->shape[1], (long long)q->shape[1]);
+    if (!paged && !in_a_row && k->shape[0] != q->shape[0])
+        return clf__fail(CLF_INVALID_SHAPE, "argument 'k': axis 0 is %lld, but %lld in 'q'", (long long)k->shape[0],
+                         (long long)q->shape[0]);
+    return CLF_SUCCESS;
+}
+
+/* Sequences of different lengths: one batch entry holds them all. */
+static clf_status check_sequences(const clf_args *args)
+{
+    const clf_tensor *io = args->io, *q = &io[CLF_QKV_Q], *k = &io[CLF_QKV_K];
+    const bool starts = io[FUSED_Q_STARTS].rank > 0;
+    const int64_t sequences = starts ? io[FUSED_Q_STARTS].shape[0] - 1 : q->shape[0];
+
+    if (starts && (q->shape[0] != 1 || sequences < 0))
+        return clf__fail(CLF_INVALID_SHAPE, "argument 'q': axis 0 is %lld: with 'q_starts', which has %lld entries, all "
+                         "sequences are in a row in a batch of 1", (long long)q->shape[0], (long long)sequences + 1);
+    if (io[FUSED_K_STARTS].rank > 0 && (!starts || k->shape[0] != 1))
+        return clf__fail(CLF_INVALID_SHAPE, "argument 'k_starts' needs 'q_starts' and a batch of 1 in 'k', which has %lld",
+                         (long long)k->shape[0]);
+    for (int i = FUSED_K_LENGTHS; i <= FUSED_BLOCK_TABLE; i++)
+        if (io[i].rank > 0 && io[i].shape[0] != sequences)
+            return clf__fail(CLF_INVALID_SHAPE, "argument '%s': axis 0 is %lld, but there are %lld sequences",
+                             fused_attention_io[i].name, (long long)io[i].shape[0], (long long)sequences);
+    if (io[FUSED_BLOCK_TABLE].rank > 0 && io[FUSED_K_LENGTHS].rank == 0)
+        return clf__fail(CLF_MISSING_TENSOR, "argument 'k_lengths' is missing: a 'block_table' does not tell lengths");
+    if (starts && io[FUSED_BLOCK_TABLE].rank == 0 && io[FUSED_K_STARTS].rank == 0 && k->shape[0] != sequences)
+        return clf__fail(CLF_INVALID_SHAPE, "argument 'k': axis 0 is %lld, but there are %lld sequences and no 'k_starts'",
+                         (long long)k->shape[0], (long long)sequences);
+    return CLF_SUCCESS;
+}
+
+static clf_status check_tensors(clf_plan *plan, const clf_args *args)
+{
+    clf_status status = CLF_SUCCESS;
+
+    for (int i = FUSED_Q_STARTS; i <= FUSED_BLOCK_TABLE && !status; i++)
+        status = check_index(plan, &fused_attention_io[i], &args->io[i]);
+    if (!status)
+        status = check_heads(args);
+    return status ? status : check_sequences(args);
+}
+
+/* ---- the problem --------------------------------------------------------------------------------------- */
+
+/* Causal order and window, from the two sides of what a query sees. */
+static void set_order(const fused_attention_config *c, clf__fused_problem *p)
+{
+    const int64_t queries = p->q.shape[2], keys = p->k.shape[2];
+    const bool by_sequence = p->q_starts.rank > 0 || p->k_lengths.rank > 0 || p->block_table.rank > 0;
+    const int64_t everything = (p->max_keys > keys ? p->max_keys : keys) + queries;
+    const int64_t left = c->window_left, right = c->base.causal ? 0 : c->window_right;
+
+    p->bottom_right = by_sequence && c->causal_alignment == FUSED_BOTTOM_RIGHT;
+    p->shift = !by_sequence && c->causal_alignment == FUSED_BOTTOM_RIGHT ? keys - queries : 0;
+    if (left < 0 && right < 0)
+        return;
+    p->causal = true;
+    p->ahead = right < 0 ? everything : right;
+    p->shift += p->ahead;
+    p->window = left < 0 ? 0 : left + 1 + p->ahead;
+}
+
+static clf__fused_problem problem_of(const fused_attention_config *c, const clf_args *args)
+{
+    clf__fused_problem p = clf__fused_problem_qkv(args, c->scale, c->base.dropout);
+
+    p.grad_mask = args->grad[CLF_QKV_ATT_MASK];
+    p.softcap = c->softcap;
+    p.alibi = args->io[FUSED_ALIBI];
+    p.sinks = args->io[FUSED_SINKS];
+    p.grad_sinks = args->grad[FUSED_SINKS];
+    p.q_starts = args->io[FUSED_Q_STARTS];
+    p.k_starts = args->io[FUSED_K_STARTS];
+    p.k_lengths = args->io[FUSED_K_LENGTHS];
+    p.block_table = args->io[FUSED_BLOCK_TABLE];
+    p.max_queries = c->max_queries;
+    p.max_keys = c->max_keys;
+    set_order(c, &p);
+    return p;
+}
+
+static clf_status fused_attention_plan(clf_plan *plan)
+{
+    const fused_attention_config *c = clf_plan_config(plan);
+    const clf_args *args = clf_plan_args(plan);
+    const clf_status status = check_tensors(plan, args);
+
+    if (status)
+        return status;
+    if (c->alibi || c->mask_mod || c->score_mod || c->score_mod_slope || c->extra_names)
+        return clf_plan_refuse(plan, "'%s' is not possible", c->alibi ? "alibi" : c->mask_mod ? "mask_mod" : c->score_mod
+                               ? "score_mod" : c->score_mod_slope ? "score_mod_slope" : "extra_names");
+    const clf__fused_problem problem = problem_of(c, args);
+    return clf__fused_plan_part(plan, &problem);
+}
+
+static clf_status fused_attention_forward(clf_run *run)
+{
+    const clf__fused_problem problem = problem_of(clf_plan_config(clf_run_plan(run)), clf_run_args(run));
+
+    return clf__fused_forward_part(run, &problem);
+}
+
+static clf_status fused_attention_backward(clf_run *run)
+{
+    const clf__fused_problem problem = problem_of(clf_plan_config(clf_run_plan(run)), clf_run_args(run));
+
+    return clf__fused_backward_part(run, &problem);
+}
+
+/* All pairs, by the field's convention half of them when causal; a window counts what it sees at most. */
+static void fused_attention_work(const void *config, const clf_args *args, int pass, clf_work *work)
+{
+    const fused_attention_config *c = config;
+    const double queries = (double)args->io[CLF_QKV_Q].shape[2], keys = (double)args->io[CLF_QKV_K].shape[2];
+    double seen = c->base.causal ? keys / 2 : keys;
+
+    if (c->window_left >= 0 && (c->base.causal || c->window_right >= 0)) {
+        const double window = 1.0 + c->window_left + (c->base.causal ? 0 : c->window_right);
+        seen = window < seen ? window : seen;
+    }
+    clf__fused_work(args, queries * seen, pass, work);
+}
+
+CLF_REGISTER_ATTENTION(fused_attention) = {
+    .summary = "exact softmax attention with all that the fused kernels can do",
+    .paper = "Dao et al. 2022, arXiv:2205.14135",
+    .config = CLF_SCHEMA(fused_attention_config, fused_attention_fields),
+    .programs = CLF__FUSED_PROGRAMS,
+    .families = clf__fused_families,
+    .io = fused_attention_io,
+    .traits = CLF_TRAIT_CAUSAL | CLF_TRAIT_ATTENTION_MASK | CLF_TRAIT_KEY_PADDING_MASK | CLF_TRAIT_CROSS |
+              CLF_TRAIT_VALUE_WIDTH | CLF_TRAIT_DROPOUT | CLF_TRAIT_LSE | CLF_TRAIT_LOW_PRECISION | CLF_TRAIT_DERIVED,
+    .resolve = fused_attention_resolve,
+    .plan = fused_attention_plan,
+    .forward = fused_attention_forward,
+    .backward = fused_attention_backward,
+    .work = fused_attention_work,
+    .answer = { .forward = 0.1989987, .backward = 0.1593192 },
+};
