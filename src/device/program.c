@@ -299,23 +299,35 @@ static clf_status make_kernel(clf_device *device, entry *one, const char *name, 
     return CLF_SUCCESS;
 }
 
+/* The caller's options, then those of the environment: they name a program too, because they may change. */
+static clf_status add_environment(const char *options, clf__text *text)
+{
+    const char *more = getenv("CLF_BUILD_OPTIONS");
+
+    clf__text_add(text, "%s%s%s", options ? options : "", more && more[0] ? " " : "", more ? more : "");
+    return text->failed ? clf__no_memory(256) : CLF_SUCCESS;
+}
+
 clf_status clf__program_kernel(clf_device *device, const clf_source *sources, const char *path, const char *options,
                                const char *name, cl_kernel *kernel)
 {
-    clf_status status = CLF_SUCCESS;
-    entry *one;
+    clf__text text = { 0 };
+    clf_status status = add_environment(options, &text);
+    entry *one = NULL;
 
     *kernel = NULL;
-    if (!options)
-        options = "";
+    if (status)
+        goto end;
     clf__mutex_lock(&device->programs->mutex);
-    one = find_entry(device->programs, sources, path, options);
+    one = find_entry(device->programs, sources, path, text.data);
     if (one)
         one->sources = sources;
     else
-        status = add_entry(device, sources, path, options, &one);
+        status = add_entry(device, sources, path, text.data, &one);
     if (!status)
         status = make_kernel(device, one, name, kernel);
     clf__mutex_unlock(&device->programs->mutex);
+end:
+    clf__text_free(&text);
     return status;
 }

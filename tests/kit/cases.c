@@ -1,10 +1,9 @@
 /* Cases from the descriptor alone: io table, traits and schema.
  *
- * One plain case, then each feature varied alone, then a few combinations; `slow` adds random combinations of
- * everything. Simulators get tiny extents: they interpret some ten million operations a second. Most cases
- * keep the same widths, because each other width is another compilation; for the same reason the families that
- * planning does not choose take part in a few cases only, unless the run is a slow one. Software rasterisers
- * compile for half a minute where heads are 64 wide, so theirs are narrow.
+ * One plain case and the rows of rows.c, then each feature varied alone, then random combinations of everything. What
+ * needs other programs than the rows is slow, and so are other families than the one that planning chooses, but for
+ * a few cases. Simulators get tiny extents: they interpret some ten million operations a second. Software
+ * rasterisers compile for half a minute where heads are 64 wide, so theirs are narrow.
  */
 #include "kit.h"
 
@@ -17,6 +16,7 @@ enum { RANDOM_COMBINATIONS = 150 };
 typedef struct generator {
     const clf_component *component;
     clf__kit_cases      *cases;
+    clf__kit_device      device;
     bool                 small;  /* for a simulator */
     bool                 narrow; /* for a software rasteriser */
     clf__kit_case        plain;
@@ -129,7 +129,6 @@ static void make_plain(generator *g)
     set_width(c, width, width);
     c->dtype = CLF_F32;
     c->mask_dtype = CLF_BOOL8;
-    c->every_family = g->small; /* a simulator hardly compiles */
     if (claims(g, CLF_TRAIT_LSE))
         c->present = entries(g, is_optional_output);
 }
@@ -141,7 +140,7 @@ static void add_shapes(generator *g)
     for (int i = 0; i < (g->small ? 3 : 5); i++) {
         clf__kit_case *c = vary(g);
         set_length(g, c, lengths[i], lengths[i]);
-        set_batch(c, lengths[i] < 100 ? 2 : 1, lengths[i] < 10 ? 3 : 1);
+        set_batch(c, lengths[i] < 97 ? 2 : 1, lengths[i] < 10 ? 3 : 1);
     }
 }
 
@@ -164,6 +163,7 @@ static void add_lengths(generator *g, bool causal, bool xformers)
     for (int i = 0; has_letter(g, 'Q') && has_letter(g, 'K') && i < 4; i++) {
         clf__kit_case *c = vary(g);
         set_length(g, c, (g->small ? small : large)[i][0], (g->small ? small : large)[i][1]);
+        set_batch(c, KIT_EXTENT(c, 'Q') < 97 ? KIT_EXTENT(c, 'B') : 1, 2);
         c->causal = causal;
         c->xformers = xformers;
     }
@@ -180,6 +180,7 @@ static void add_causal(generator *g, bool xformers)
         c->causal = true;
         c->xformers = xformers;
         set_length(g, c, n, n);
+        set_batch(c, n < 97 ? KIT_EXTENT(c, 'B') : 1, n < 257 ? 2 : 1);
     }
     if (claims(g, CLF_TRAIT_CAUSAL))
         add_lengths(g, true, xformers);
@@ -196,6 +197,12 @@ static clf__kit_case *vary_mask(generator *g, clf_dtype dtype, int drop, unsigne
     return c;
 }
 
+/* One that is added, and causal order with it: a program that the rows have. */
+static void vary_added_mask(generator *g, int drop, unsigned ones)
+{
+    vary_mask(g, CLF_F32, drop, ones)->causal = claims(g, CLF_TRAIT_CAUSAL);
+}
+
 static void add_masks(generator *g)
 {
     if (!entries(g, clf__kit_is_query_mask))
@@ -205,14 +212,14 @@ static void add_masks(generator *g)
         return;
     vary_mask(g, CLF_U8, 2, 0);
     vary_mask(g, CLF_F32, 0, 0);
-    vary_mask(g, CLF_F32, 2, 0);
+    vary_added_mask(g, 2, 0);
     for (unsigned axis = 0; axis < 4; axis++) {
         vary_mask(g, CLF_BOOL8, 0, 1u << axis);
-        vary_mask(g, CLF_F32, 0, 1u << axis);
+        vary_added_mask(g, 0, 1u << axis);
     }
     vary_mask(g, CLF_BOOL8, 0, 7);
-    vary_mask(g, CLF_F32, 2, 1)->mask_ones = 4; /* [1, K] */
-    vary_mask(g, CLF_F32, 1, 0); /* [B, Q, K] */
+    vary_added_mask(g, 2, 4); /* [1, K] */
+    vary_added_mask(g, 1, 0); /* [B, Q, K] */
     for (int form = 0; has_field(g, "semantics") && form < 3; form++) { /* M = 1, B, B * H masks that are tiled */
         clf__kit_case *c = vary_mask(g, CLF_BOOL8, 1, form == 0);
         c->xformers = true;
@@ -239,7 +246,6 @@ static void add_padding(generator *g)
         c->present |= padding;
         c->causal = claims(g, CLF_TRAIT_CAUSAL);
         c->layout = KIT_TRANSPOSED;
-        c->every_family = true;
         set_length(g, c, g->small ? 9 : 97, g->small ? 9 : 97);
     }
 }
@@ -262,12 +268,12 @@ static void add_dropout(generator *g)
     c->training = true;
     c->causal = claims(g, CLF_TRAIT_CAUSAL);
     set_length(g, c, g->small ? 17 : 97, g->small ? 17 : 97);
+    set_batch(c, 1, 2);
     if (claims(g, CLF_TRAIT_ATTENTION_MASK | CLF_TRAIT_KEY_PADDING_MASK)) {
         c = vary_mask(g, CLF_BOOL8, 0, 0);
         c->present |= entries(g, clf__kit_is_key_padding);
         c->dropout = 0.25f;
         c->training = true;
-        c->every_family = true;
     }
 }
 
@@ -282,10 +288,12 @@ static void add_layouts_and_values(generator *g)
     c = vary(g);
     c->values = KIT_PEAKY;
     set_length(g, c, g->small ? 17 : 257, g->small ? 17 : 257);
+    set_batch(c, 1, 1);
     c = vary(g);
     c->values = KIT_HUGE;
     c->causal = claims(g, CLF_TRAIT_CAUSAL);
     set_length(g, c, g->small ? 17 : 113, g->small ? 17 : 113);
+    set_batch(c, 1, 2);
 }
 
 /* Optional outputs and other optional inputs, one at a time; gradients, one at a time. */
@@ -303,28 +311,33 @@ static void add_presence(generator *g)
             vary(g)->no_gradient = gradients & ~bit;
 }
 
+/* A case of this type, with what the rows have beside it: causal order for f16, padding for bf16. */
+static clf__kit_case *vary_type(generator *g, clf_dtype dtype)
+{
+    clf__kit_case *c = vary(g);
+    c->dtype = dtype;
+    c->causal = dtype == CLF_F16 && claims(g, CLF_TRAIT_CAUSAL);
+    if (dtype == CLF_BF16 && claims(g, CLF_TRAIT_KEY_PADDING_MASK))
+        c->present |= entries(g, clf__kit_is_key_padding);
+    return c;
+}
+
 static void add_low_precision(generator *g)
 {
     for (clf_dtype dtype = CLF_F16; dtype <= CLF_BF16; dtype++) {
-        const size_t   first = g->cases->count;
         clf__kit_case *c = vary(g);
         c->dtype = dtype;
         if (!claims(g, CLF_TRAIT_LOW_PRECISION))
             continue;
-        for (clf__kit_layout layout = KIT_TRANSPOSED; layout <= KIT_PADDED; layout++) {
-            c = vary(g);
-            c->dtype = dtype;
-            c->layout = layout;
-        }
-        for (clf__kit_values values = KIT_PEAKY; values <= KIT_HUGE; values++) {
-            c = vary(g);
-            c->dtype = dtype;
-            c->values = values;
-        }
+        for (clf__kit_layout layout = KIT_TRANSPOSED; layout <= KIT_PADDED; layout++)
+            vary_type(g, dtype)->layout = layout;
+        for (clf__kit_values values = KIT_PEAKY; values <= KIT_HUGE; values++)
+            vary_type(g, dtype)->values = values;
         c = vary(g);
         c->dtype = dtype;
         c->causal = claims(g, CLF_TRAIT_CAUSAL);
         set_length(g, c, g->small ? 17 : 97, g->small ? 17 : 97);
+        set_batch(c, 1, 2);
         c = vary(g);
         c->dtype = dtype;
         set_width(c, g->small ? 5 : g->narrow ? 37 : 111, g->small ? 5 : g->narrow ? 37 : 111);
@@ -336,9 +349,6 @@ static void add_low_precision(generator *g)
             c->present |= entries(g, clf__kit_is_key_padding);
             c->layout = KIT_PADDED;
         }
-        /* Software rasterisers compile slowly: what bf16 shares with f16 is for slow runs there. */
-        for (size_t i = first + 1; g->narrow && dtype == CLF_BF16 && i < g->cases->count; i++)
-            g->cases->list[i].slow = true;
     }
 }
 
@@ -418,6 +428,15 @@ static void add_random(generator *g)
     }
 }
 
+static void add_rows(generator *g)
+{
+    clf__kit_case c;
+    for (int i = 0; clf__kit_row(g->component, g->device, &g->plain, i, &c); i++) {
+        set_length(g, &c, KIT_EXTENT(&c, 'Q'), KIT_EXTENT(&c, 'K'));
+        add(g, &c);
+    }
+}
+
 /* Of a part on the kernels of another one, only the first case of a group of features is not slow. */
 static void add_group(generator *g, void (*add_cases)(generator *g))
 {
@@ -428,15 +447,35 @@ static void add_group(generator *g, void (*add_cases)(generator *g))
         g->cases->list[i].slow = true;
 }
 
+/* From case `first` on, what runs on none of the programs of the cases before it is slow. Not so: short problems in
+ * their plainest form, the part's own switches, and what the part refuses. */
+static void judge(const generator *g, size_t first)
+{
+    clf__kit_case plain_and_short = g->plain;
+    if (!claims(g, CLF_TRAIT_DERIVED))
+        KIT_EXTENT(&plain_and_short, 'Q') = 1;
+    for (size_t i = first; i < g->cases->count; i++) {
+        clf__kit_case *c = &g->cases->list[i];
+        bool known = c->own[0] || (clf__kit_needs(g->component, c) & ~g->component->descriptor->traits) ||
+                     clf__kit_same_program(g->component, c, &plain_and_short);
+        for (size_t row = 0; row < first && !known; row++)
+            known = clf__kit_same_program(g->component, c, &g->cases->list[row]);
+        c->slow = c->slow || !known;
+    }
+}
+
 void clf__kit_generate(const clf_component *component, const clf_device_info *device, clf__kit_cases *cases)
 {
-    generator g = { .component = component, .cases = cases, .small = device->simulator, .narrow = device->software };
+    generator g = { .component = component, .cases = cases, .small = device->simulator, .narrow = device->software,
+                    .device = device->simulator ? KIT_SIMULATOR : device->software ? KIT_RASTERISER : KIT_DEVICE };
     make_plain(&g);
-    vary(&g)->every_family = true;
+    vary(&g)->every_family = !g.narrow;
     vary(&g)->what = KIT_CONFIG;
     vary(&g)->what = KIT_ARGUMENTS;
     vary(&g)->what = KIT_CONVENIENCE;
     vary(&g)->what = KIT_DIFFERENCES;
+    add_rows(&g);
+    const size_t first = cases->count;
     add_shapes(&g);
     add_group(&g, add_widths);
     add_lengths(&g, false, false);
@@ -449,6 +488,7 @@ void clf__kit_generate(const clf_component *component, const clf_device_info *de
     add_group(&g, add_low_precision);
     add_xformers(&g);
     add_own_fields(&g);
+    judge(&g, first);
     if (!device->simulator)
         add_random(&g);
 }

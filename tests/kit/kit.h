@@ -90,6 +90,20 @@ void clf__kit_config_json(const clf_component *component, const clf__kit_case *c
 /* The traits that a part must claim for this case. */
 uint64_t clf__kit_needs(const clf_component *component, const clf__kit_case *c);
 
+/* ---- rows.c: the programs of a default run ------------------------------------------------------- */
+
+typedef enum clf__kit_device {
+    KIT_DEVICE = 0,
+    KIT_RASTERISER, /* software that plays a GPU and compiles slowly */
+    KIT_SIMULATOR   /* hardly compiles, and runs slowly */
+} clf__kit_device;
+
+/* Row `number`, from 0, of those for this part on a device of this kind; false behind the last. */
+bool clf__kit_row(const clf_component *component, clf__kit_device device, const clf__kit_case *plain, int number,
+                  clf__kit_case *c);
+/* Do the two cases run on the same programs? */
+bool clf__kit_same_program(const clf_component *component, const clf__kit_case *a, const clf__kit_case *b);
+
 bool clf__kit_has_axis(const clf_io *io, char letter);
 bool clf__kit_is_query_mask(const clf_io *io);   /* an attention mask */
 bool clf__kit_is_key_padding(const clf_io *io);
@@ -193,6 +207,7 @@ typedef struct clf__kit_check {
     const clf__kit_case *c;
     const char          *family;       /* only this one; NULL = the one that planning chooses */
     bool                 every_family; /* and then the others */
+    bool                 optimised;    /* these too, as far as compilers can; otherwise what takes long there is not */
     char                 why[1024];
 } clf__kit_check;
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 typedef struct session {
     const clf_component         *component;
@@ -46,8 +47,20 @@ static void command_of(const session *s, size_t number, char *text, size_t size)
              number, s->options->family ? " --family " : "", s->options->family ? s->options->family : "");
 }
 
-static void tell(const session *s, const clf__kit_check *check, clf__kit_verdict verdict, size_t number)
+/* What a case has cost: processor time of all threads, and programs compiled. */
+typedef struct cost {
+    double   seconds;
+    uint64_t programs;
+} cost;
+
+static cost spent(const session *s)
 {
+    return (cost){ (double)clock() / CLOCKS_PER_SEC, clf_device_program_stats(s->device).built };
+}
+
+static void tell(const session *s, const clf__kit_check *check, clf__kit_verdict verdict, size_t number, cost before)
+{
+    const cost               after = spent(s);
     static const char *const names[] = { "passed", "FAILED", "refused" };
     char                     about[256], command[256], line[1700];
     const clf_testkit_case   result = { .number = (int)number, .verdict = (clf_testkit_verdict)verdict, .about = about,
@@ -58,7 +71,9 @@ static void tell(const session *s, const clf__kit_check *check, clf__kit_verdict
         s->options->done(&result, s->options->user);
     if (verdict != KIT_FAILED && !s->options->verbose)
         return;
-    snprintf(line, sizeof line, "%s %s: %s%s%s", names[verdict], command, about, check->why[0] ? ": " : "", check->why);
+    snprintf(line, sizeof line, "%s %s: %s%s%s [%.1f s of CPU, %d programs]", names[verdict], command, about,
+             check->why[0] ? ": " : "", check->why, after.seconds - before.seconds,
+             (int)(after.programs - before.programs));
     say(s, line);
 }
 
@@ -66,7 +81,9 @@ static void run_case(session *s, const clf__kit_case *c, size_t number)
 {
     clf__kit_check   check = { .device = s->device, .component = s->component, .c = c, .family = s->options->family,
                                .every_family = s->options->slow || s->options->only ||
-                                               (c->every_family && !s->options->quick) };
+                                               (c->every_family && !s->options->quick),
+                               .optimised = s->options->slow };
+    const cost       before = spent(s);
     clf__kit_verdict verdict;
     if (s->options->begin)
         s->options->begin((int)number, s->options->user);
@@ -74,7 +91,7 @@ static void run_case(session *s, const clf__kit_case *c, size_t number)
     s->counts.passed += verdict == KIT_PASSED;
     s->counts.failed += verdict == KIT_FAILED;
     s->counts.refused += verdict == KIT_REFUSED;
-    tell(s, &check, verdict, number);
+    tell(s, &check, verdict, number, before);
 }
 
 /* Does this run include case `number`? Quick ones take the first of each sort. */
