@@ -349,5 +349,6 @@ CLF_REGISTER_ATTENTION(fused_attention) = {
     .forward = fused_attention_forward,
     .backward = fused_attention_backward,
     .work = fused_attention_work,
+    .feature = clf__fused_feature,
     .answer = { .forward = 0.1989987, .backward = 0.1593192 },
 };

@@ -40,6 +40,27 @@ const char *clf__fused_feature_name(int bit)
     return bit >= 0 && (size_t)bit < sizeof feature_names / sizeof feature_names[0] ? feature_names[bit] : NULL;
 }
 
+const char *clf__fused_feature(const clf_device *device, const char *family, int i, int *passes)
+{
+    const int64_t shape[] = { 1, 1, 64, 64 };
+    const clf_tensor plain = clf_tensor_view(NULL, CLF_F16, 4, shape);
+    const clf__fused_problem problem = { .q = plain, .k = plain, .v = plain, .out = plain, .grad_out = plain };
+    char why[256];
+
+    *passes = 0;
+    for (const clf__fused_family *const *one = vectors_first; *one; one++) {
+        if (strcmp((*one)->name, family) != 0)
+            continue;
+        for (int pass = CLF_FORWARD; pass <= CLF_BACKWARD; pass++) {
+            const unsigned features = pass == CLF_FORWARD ? (*one)->forward_features : (*one)->backward_features;
+            if (i >= 0 && i < 32 && (features >> i & 1) &&
+                (!device || (*one)->supports(device, &problem, CLF_FORWARD | pass, why, sizeof why)))
+                *passes |= pass;
+        }
+    }
+    return clf__fused_feature_name(i);
+}
+
 /* Has the family everything that the problem asks for? */
 static bool has_features(const clf__fused_family *family, unsigned asked, int passes, char *why, size_t size)
 {
