@@ -42,12 +42,12 @@
 #ifndef CLF_PRESCALE
 #define CLF_PRESCALE 0 /* 1: scores are scaled before their maximum is taken: negative scales */
 #endif
-#if CLF_MASK > 1 || CLF_PRESCALE || defined(CLF_SCORE_MOD)
+#if CLF_MASK > 1 || CLF_PRESCALE || CLF_BENDS || CLF_ALIBI
 #define SCALED 1
 #else
 #define SCALED 0
 #endif
-#if CLF_MASK || CLF_KEY_PADDING || CLF_WINDOW || defined(CLF_SCORE_MOD) || defined(CLF_MASK_MOD)
+#if CLF_EVERY_SCORE || CLF_WINDOW
 #define LOOK_AT_ALL 1
 #else
 #define LOOK_AT_ALL 0

@@ -60,7 +60,7 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
     __local float operands[OPERANDS] __attribute__((aligned(64)));
     __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
     __local int wild;
-#ifdef CLF_SCORE_MOD
+#if CLF_BENDS
     __local float slopes[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
 #endif
 
@@ -110,8 +110,9 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
             for (int n = item; n < CLF_ROWS * CLF_COLUMNS; n += ITEMS) {
                 const int row = n / CLF_COLUMNS, column = n % CLF_COLUMNS, i = min(q_first + row, shape.s2 - 1);
                 __local float *score = weights + column * PITCH(CLF_ROWS) + row;
-#ifdef CLF_SCORE_MOD
-                slopes[score - weights] = CLF_SCORE_SLOPE(*score, b, h, i, min(first + column, shape.s3 - 1));
+#if CLF_BENDS
+                slopes[score - weights] = clf_score_slope(*score, b, h, i, min(first + column, shape.s3 - 1)
+                                                          CLF_EXTRA_ARGUMENTS);
 #endif
                 *score = clf_score(*score, b, h, i, first + column, shape,
                                    mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
@@ -164,7 +165,7 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
     __local float operands[OPERANDS] __attribute__((aligned(64)));
     __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
     __local int wild;
-#ifdef CLF_SCORE_MOD
+#if CLF_BENDS
     __local float slopes[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
 #endif
 
@@ -214,8 +215,9 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
             for (int n = item; n < CLF_ROWS * CLF_COLUMNS; n += ITEMS) {
                 const int row = n % CLF_ROWS, column = n / CLF_ROWS, i = min(first + column, shape.s2 - 1);
                 __local float *score = weights + column * PITCH(CLF_ROWS) + row;
-#ifdef CLF_SCORE_MOD
-                slopes[score - weights] = CLF_SCORE_SLOPE(*score, b, h, i, min(k_first + row, shape.s3 - 1));
+#if CLF_BENDS
+                slopes[score - weights] = clf_score_slope(*score, b, h, i, min(k_first + row, shape.s3 - 1)
+                                                          CLF_EXTRA_ARGUMENTS);
 #endif
                 *score = clf_score(*score, b, h, i, k_first + row, shape,
                                    mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);

@@ -89,7 +89,7 @@ typedef CAT(float, CLF_VECTOR) wide;
 #endif
 
 /* Do the scores of a tile need a look each? Not when its first query sees its last key, and its last query its first. */
-#if CLF_MASK || CLF_KEY_PADDING || defined(CLF_SCORE_MOD) || defined(CLF_MASK_MOD)
+#if CLF_EVERY_SCORE
 #define NEEDS_MASKING(q, queries, k, keys, shape) 1
 #else
 #define NEEDS_MASKING(q, queries, k, keys, shape) \
@@ -101,7 +101,7 @@ typedef CAT(float, CLF_VECTOR) wide;
 #define FETCH(j) s[j] = PARKED(j);
 #define SCALE(j) s[j] *= scale;
 #define PARKED(j) (*(__local const rows *)(mine + column_of(j, tx, CLF_VECTOR) * PITCH(CLF_ROWS)))
-#ifdef CLF_SCORE_MOD
+#if CLF_BENDS
 #define SLOPE(j) * *(__local const rows *)(slopes + (mine - weights) + column_of(j, tx, CLF_VECTOR) * PITCH(CLF_ROWS))
 #else
 #define SLOPE(j)

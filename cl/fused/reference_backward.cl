@@ -48,8 +48,8 @@ static float differentiate(__global const clf_storage *q, __global const clf_sto
     dp = dot_product(grad_out, v, CLF_E);
 #endif
     float slope = 1.0f;
-#ifdef CLF_SCORE_MOD
-    slope = CLF_SCORE_SLOPE(raw, b, h, row, key);
+#if CLF_BENDS
+    slope = clf_score_slope(raw, b, h, row, key CLF_EXTRA_ARGUMENTS);
 #endif
     return p == 0.0f ? 0.0f : p * (dp - mean) * slope;
 }

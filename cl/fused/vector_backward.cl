@@ -57,12 +57,6 @@
 #define D_PADDED ((CLF_D + 15) / 16 * 16)
 #define E_PADDED ((CLF_E + 15) / 16 * 16)
 
-#if CLF_MASK || CLF_KEY_PADDING || defined(CLF_SCORE_MOD) || defined(CLF_MASK_MOD)
-#define ALWAYS_MASKED 1
-#else
-#define ALWAYS_MASKED 0
-#endif
-
 /* What the gradients need to know of the rows: the logarithm that turns scores into probabilities, in two parts,
  * and sum(out * grad_out). A row that saw nothing has an infinite logarithm: all its probabilities are 0. */
 static void fetch_rows(__global const float *lse, long lse_at, long lse_stride,
@@ -118,10 +112,10 @@ static void differentiate_tile(float *p, float *ds, int width, int masked, int r
                     score = clf_score(raw, b, h, q + r, key, shape, mask, mask_at,
                                       padding, padding_at CLF_EXTRA_ARGUMENTS);
                 differentiate(p + at, ds + at, score, log_sum[r], log_rest[r], mean[r], kept[i], keep_scale);
-#ifdef CLF_SCORE_MOD
+#if CLF_BENDS
                 const int16 last = (int16)(shape.s3 - 1), inside = key < last ? key : last;
                 const float16 gradient = vload16(0, ds + at);
-                const float16 slope = CLF_SCORE_SLOPE(raw, b, h, q + r, inside);
+                const float16 slope = clf_score_slope(raw, b, h, q + r, inside CLF_EXTRA_ARGUMENTS);
                 vstore16(gradient == 0.0f ? gradient : gradient * slope, 0, ds + at);
 #endif
             }
@@ -243,7 +237,7 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
                                   CLF_E, 1, ds + r * CLF_KEYS + n, CLF_KEYS);
                 }
                 differentiate_tile(p + r * CLF_KEYS, ds + r * CLF_KEYS, width,
-                                   ALWAYS_MASKED || width > seen_by_one ||
+                                   CLF_EVERY_SCORE || width > seen_by_one ||
                                        clf_first_key(row + tile_rows - 1, shape) > k_first,
                                    tile_rows, log_sum + r, log_rest + r, mean + r, b, h, row, k_first, shape, keep_scale, random,
                                    mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);

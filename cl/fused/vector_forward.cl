@@ -57,14 +57,6 @@
 /* How far, in powers of two, a score may rise above its row's base before the row is rescaled. */
 #define SLACK 8.0f
 
-/* With these every score passes clf_score; otherwise only those of tiles that the last key or the causal
- * edge crosses. */
-#if CLF_MASK || CLF_KEY_PADDING || defined(CLF_SCORE_MOD) || defined(CLF_MASK_MOD)
-#define ALWAYS_MASKED 1
-#else
-#define ALWAYS_MASKED 0
-#endif
-
 /* Fetch and scale the queries, clear what their rows will sum. */
 static void start(__global const clf_storage *q, long at, long stride, int count, float scale,
                   float *queries, float *acc, float *sum, float *base, float *limit)
@@ -194,7 +186,7 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
             for (int n = 0; n < width; n += 32)
                 clf_product32(queries + r * D_PADDED, D_PADDED, 1, keys + n, CLF_KEYS, CLF_D, 1,
                               s + n, CLF_KEYS);
-            if (ALWAYS_MASKED || width > seen_by_one || clf_first_key(row + tile_rows - 1, shape) > k_first)
+            if (CLF_EVERY_SCORE || width > seen_by_one || clf_first_key(row + tile_rows - 1, shape) > k_first)
                 hide(s, width, tile_rows, b, h, row, k_first, shape, mask, mask_at,
                      padding, padding_at CLF_EXTRA_ARGUMENTS);
             soften(s, width, base + r, limit + r, sum + r * 16, acc + r * E_PADDED);

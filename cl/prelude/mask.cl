@@ -7,7 +7,7 @@
 #include "prelude/types.cl"
 #include "prelude/storage.cl"
 #include "prelude/math.cl"
-#include "prelude/pattern.cl"
+#include "prelude/change.cl"
 
 #ifndef CLF_CAUSAL
 #define CLF_CAUSAL 0 /* 1: key k is visible to query q iff k <= q + shift */
@@ -22,13 +22,12 @@
 #define CLF_KEY_PADDING 0 /* 1: a byte per key, nonzero = keep */
 #endif
 
-/* Snippets: CLF_SCORE_MOD(score, b, h, q, k) makes a new natural score, CLF_SCORE_SLOPE (same arguments)
- * is its derivative by score, CLF_MASK_MOD(b, h, q, k) tells visibility. They are expressions over clf_real
- * and clf_int. Buffers of their own are declared in CLF_EXTRA_PARAMETERS (", __global const float *slopes")
- * and handed on in CLF_EXTRA_ARGUMENTS (", slopes"). */
-#ifndef CLF_EXTRA_PARAMETERS
-#define CLF_EXTRA_PARAMETERS
-#define CLF_EXTRA_ARGUMENTS
+/* With these every score passes clf_score; otherwise only those of tiles that the last key or the edge of causal order
+ * or window crosses. */
+#if CLF_MASK || CLF_KEY_PADDING || CLF_BENDS || CLF_ALIBI || CLF_PATTERN || defined(CLF_MASK_MOD)
+#define CLF_EVERY_SCORE 1
+#else
+#define CLF_EVERY_SCORE 0
 #endif
 
 #if CLF_MASK == 2
@@ -44,8 +43,8 @@ typedef uchar clf_mask;
 /* Multiply queries (or dot products) by this before clf_score. */
 static float clf_query_scale(float scale)
 {
-#ifdef CLF_SCORE_MOD
-    return scale; /* a snippet is promised natural scores */
+#if CLF_BENDS
+    return scale; /* what bends is promised natural scores */
 #else
     return scale * CLF_LOG2E;
 #endif
@@ -178,11 +177,14 @@ static clf_real clf_score(clf_real score, int b, int h, int q, clf_int k, int8 s
 #endif
     const clf_int last = (clf_int)(shape.s3 - 1);
     k = k < last ? k : last;
-#ifdef CLF_SCORE_MOD
-    score = CLF_SCORE_MOD(score, b, h, q, k) * CLF_LOG2E;
+#if CLF_BENDS
+    score = clf_bend(score, b, h, q, k CLF_EXTRA_ARGUMENTS) * CLF_LOG2E;
+#endif
+#if CLF_ALIBI
+    score += clf_to_real(k - (q + shape.s4 - ahead)) * (alibi[alibi_at.x + h * alibi_at.y] * CLF_LOG2E);
 #endif
 #ifdef CLF_MASK_MOD
-    seen = seen & (CLF_MASK_MOD(b, h, q, k));
+    seen = seen & clf_mask_mod(b, h, q, k CLF_EXTRA_ARGUMENTS);
 #endif
 #if CLF_PATTERN
     seen = seen & clf_pattern_sees(pattern + pattern_at, b, h, q, k);

@@ -12,14 +12,11 @@
 #endif
 
 #if CLF_PATTERN
-#ifdef CLF_EXTRA_PARAMETERS
-#error a pattern and a snippet with buffers of its own do not go together
-#endif
-#define CLF_EXTRA_PARAMETERS , __global const int *pattern, long pattern_at
-#define CLF_EXTRA_ARGUMENTS , pattern, pattern_at
-#ifndef CLF_MASK_MOD
-#define CLF_MASK_MOD(b, h, q, k) CLF_TRUE /* tells kernels that no tile is visible unseen */
-#endif
+#define CLF_PATTERN_PARAMETERS , __global const int *pattern, long pattern_at
+#define CLF_PATTERN_ARGUMENTS , pattern, pattern_at
+#else
+#define CLF_PATTERN_PARAMETERS
+#define CLF_PATTERN_ARGUMENTS
 #endif
 
 /* A number for each lane. */

@@ -30,14 +30,19 @@ typedef int clf_bool;
 #error CLF_LANES must be 1 or 16
 #endif
 
-/* A value per lane from a buffer: the only way for a snippet to read with an index that may be a vector. */
+/* For snippets, in which q is one number and k maybe sixteen: whole numbers to clf_real, and a value per lane from a
+ * buffer, the only way to read with an index that may be a vector. */
 #if CLF_LANES == 16
-#define CLF_GATHER(name, index)                                                                  \
-    ((clf_real)((name)[(index).s0], (name)[(index).s1], (name)[(index).s2], (name)[(index).s3], \
-                (name)[(index).s4], (name)[(index).s5], (name)[(index).s6], (name)[(index).s7], \
-                (name)[(index).s8], (name)[(index).s9], (name)[(index).sa], (name)[(index).sb], \
-                (name)[(index).sc], (name)[(index).sd], (name)[(index).se], (name)[(index).sf]))
+#define clf_to_real(x) convert_float16((clf_int)(x))
+#define CLF_GATHER(name, index)                                                                                      \
+    ((clf_real)((name)[((clf_int)(index)).s0], (name)[((clf_int)(index)).s1], (name)[((clf_int)(index)).s2],         \
+                (name)[((clf_int)(index)).s3], (name)[((clf_int)(index)).s4], (name)[((clf_int)(index)).s5],         \
+                (name)[((clf_int)(index)).s6], (name)[((clf_int)(index)).s7], (name)[((clf_int)(index)).s8],         \
+                (name)[((clf_int)(index)).s9], (name)[((clf_int)(index)).sa], (name)[((clf_int)(index)).sb],         \
+                (name)[((clf_int)(index)).sc], (name)[((clf_int)(index)).sd], (name)[((clf_int)(index)).se],         \
+                (name)[((clf_int)(index)).sf]))
 #else
+#define clf_to_real(x) ((clf_real)(x))
 #define CLF_GATHER(name, index) ((clf_real)(name)[index])
 #endif
 

@@ -10,6 +10,7 @@
 #include <clformers/component.h>
 #include <clformers/config.h>
 #include <clformers/device.h>
+#include <clformers/fused.h>
 #include <clformers/instance.h>
 #include <clformers/log.h>
 #include <clformers/pattern.h>

@@ -177,6 +177,10 @@ typedef struct clf_descriptor {
     clf_status (*reference)(const struct clf_reference *reference);
     /* For the check before first use (CLF_SELFTEST), where `reference` is NULL; the tests tell the numbers. */
     clf_answer answer;
+    /* What the kernel families can do, for tables such as that of `clf describe`: the name of feature `i` (NULL beyond the
+     * last), and in *passes those of CLF_FORWARD and CLF_BACKWARD in which `family` has it, on `device` (NULL = on one that
+     * suits it). May be NULL. */
+    const char *(*feature)(const clf_device *device, const char *family, int i, int *passes);
 } clf_descriptor;
 
 /* One row of the registry: a descriptor under its name. */

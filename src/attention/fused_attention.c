@@ -3,6 +3,19 @@
 #include "attention/fused_attention.h"
 #include "core/status.h"
 #include "fused/fused.h"
+#include "fused/snippet.h"
+#include <clformers/pattern.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What a plan keeps. */
+typedef struct state {
+    clf__fused fused;
+    cl_mem     slopes;  /* of the usual ALiBi; NULL = a tensor, or none */
+    int        extras;  /* names of the tensors that expressions read */
+    char       name[FUSED_EXTRAS][CLF__SNIPPET_NAME];
+    char       snippet[3][CLF__SNIPPET]; /* mask_mod, score_mod, score_mod_slope; "" = none */
+} state;
 
 static const char *const alignment_names[] = { "bottom_right", "top_left", NULL };
 
@@ -45,7 +58,7 @@ static const clf_io fused_attention_io[] = {
     [CLF_QKV_OUT] = { "out", "BHQE", CLF_OUTPUT, CLF_IO_FLOATING, CLF_IO_DIFFERENTIABLE | CLF_IO_OWN_TYPE, "result" },
     [CLF_QKV_LSE] = { "lse", "BHQ", CLF_OUTPUT, CLF_IO_SINGLE, CLF_IO_OPTIONAL,
                       "natural logarithm of the sum of exponentials of a row's scores" },
-    [FUSED_ALIBI] = { "alibi_slopes", "H", CLF_INPUT, CLF_IO_SINGLE, CLF_IO_OPTIONAL | CLF_IO_PRIVATE,
+    [FUSED_ALIBI] = { "alibi_slopes", "H", CLF_INPUT, CLF_IO_SINGLE, CLF_IO_OPTIONAL,
                       "slope * (k - q) is added to the scores of a head, counted along the diagonal" },
     [FUSED_SINKS] = { "sinks", "H", CLF_INPUT, CLF_IO_SINGLE,
                       CLF_IO_OPTIONAL | CLF_IO_DIFFERENTIABLE | CLF_IO_PRIVATE,
@@ -129,9 +142,27 @@ static clf_status check_sequences(const clf_args *args)
     return CLF_SUCCESS;
 }
 
-static clf_status check_tensors(clf_plan *plan, const clf_args *args)
+/* Names and tensors of what expressions read belong together. */
+static clf_status check_extras(const state *kept, const clf_args *args)
 {
-    clf_status status = CLF_SUCCESS;
+    for (int i = 0; i < FUSED_EXTRAS; i++) {
+        const clf_tensor *extra = &args->io[FUSED_EXTRA + i];
+        if (extra->rank > 0 && i >= kept->extras)
+            return clf__fail(CLF_MISSING_TENSOR, "argument 'extra_%d' is given, but 'extra_names' has %d names", i,
+                             kept->extras);
+        if (extra->rank == 0 && i < kept->extras)
+            return clf__fail(CLF_MISSING_TENSOR, "argument 'extra_%d' is missing: 'extra_names' calls it '%s'", i,
+                             kept->name[i]);
+        if (extra->rank > 0 && extra->shape[0] > 1 && extra->strides[0] != 1)
+            return clf__fail(CLF_INVALID_STRIDE, "argument 'extra_%d': the stride is %lld, it must be 1", i,
+                             (long long)extra->strides[0]);
+    }
+    return CLF_SUCCESS;
+}
+
+static clf_status check_tensors(clf_plan *plan, const state *kept, const clf_args *args)
+{
+    clf_status status = check_extras(kept, args);
 
     for (int i = FUSED_Q_STARTS; i <= FUSED_BLOCK_TABLE && !status; i++)
         status = check_index(plan, &fused_attention_io[i], &args->io[i]);
@@ -160,13 +191,27 @@ static void set_order(const fused_attention_config *c, clf__fused_problem *p)
     p->window = left < 0 ? 0 : left + 1 + p->ahead;
 }
 
-static clf__fused_problem problem_of(const fused_attention_config *c, const clf_args *args)
+static const char *snippet_of(const state *kept, clf__snippet_sort sort)
+{
+    return kept->snippet[sort][0] ? kept->snippet[sort] : NULL;
+}
+
+static clf__fused_problem problem_of(const fused_attention_config *c, const state *kept, const clf_args *args)
 {
     clf__fused_problem p = clf__fused_problem_qkv(args, c->scale, c->base.dropout);
 
     p.grad_mask = args->grad[CLF_QKV_ATT_MASK];
     p.softcap = c->softcap;
     p.alibi = args->io[FUSED_ALIBI];
+    if (c->alibi)
+        p.alibi = clf_tensor_view(kept->slopes, CLF_F32, 1, &p.q.shape[1]);
+    p.mask_mod = snippet_of(kept, CLF__SNIPPET_MASK);
+    p.score_mod = snippet_of(kept, CLF__SNIPPET_SCORE);
+    p.score_slope = snippet_of(kept, CLF__SNIPPET_SLOPE);
+    for (int i = 0; i < kept->extras; i++) {
+        p.extra[i] = args->io[FUSED_EXTRA + i];
+        p.extra_name[i] = kept->name[i];
+    }
     p.sinks = args->io[FUSED_SINKS];
     p.grad_sinks = args->grad[FUSED_SINKS];
     p.q_starts = args->io[FUSED_Q_STARTS];
@@ -179,33 +224,101 @@ static clf__fused_problem problem_of(const fused_attention_config *c, const clf_
     return p;
 }
 
+/* ---- planning ------------------------------------------------------------------------------------------ */
+
+/* "a,b,c" */
+static clf_status keep_names(clf_plan *plan, const char *names, state *kept)
+{
+    char why[160], one[CLF__SNIPPET_NAME + 1];
+
+    while (names && *names) {
+        const size_t length = strcspn(names, ",");
+        if (kept->extras == FUSED_EXTRAS)
+            return clf_plan_refuse(plan, "'extra_names' has more than %d names", FUSED_EXTRAS);
+        (void)snprintf(one, sizeof one, "%.*s", (int)(length < CLF__SNIPPET_NAME ? length : CLF__SNIPPET_NAME), names);
+        if (!clf__snippet_name(one, kept->name[kept->extras], why, sizeof why))
+            return clf_plan_refuse(plan, "'extra_names': %s", why);
+        for (int i = 0; i < kept->extras; i++)
+            if (strcmp(kept->name[i], one) == 0)
+                return clf_plan_refuse(plan, "'extra_names' has '%s' twice", one);
+        kept->extras++;
+        names += length + (names[length] == ',');
+    }
+    return CLF_SUCCESS;
+}
+
+/* A score_mod by name brings its derivative. */
+static clf_status keep_snippets(clf_plan *plan, const fused_attention_config *c, state *kept)
+{
+    const bool named = c->score_mod && c->score_mod[0] == '@';
+    const struct { const char *field, *text; } snippets[] = {
+        [CLF__SNIPPET_MASK] = { "mask_mod", c->mask_mod },
+        [CLF__SNIPPET_SCORE] = { "score_mod", c->score_mod },
+        [CLF__SNIPPET_SLOPE] = { "score_mod_slope", named && !c->score_mod_slope ? c->score_mod : c->score_mod_slope },
+    };
+    char why[256];
+
+    for (int i = CLF__SNIPPET_MASK; i <= CLF__SNIPPET_SLOPE; i++)
+        if (snippets[i].text && !clf__snippet((clf__snippet_sort)i, snippets[i].text, kept->snippet[i], why, sizeof why))
+            return clf_plan_refuse(plan, "'%s': %s", snippets[i].field, why);
+    if (c->score_mod_slope && !c->score_mod)
+        return clf_plan_refuse(plan, "'score_mod_slope' is given, but 'score_mod' is not");
+    return CLF_SUCCESS;
+}
+
+static clf_status keep_slopes(clf_plan *plan, const clf_args *args, state *kept)
+{
+    float slopes[256];
+    const int64_t heads = args->io[CLF_QKV_Q].shape[1];
+
+    if (args->io[FUSED_ALIBI].rank > 0)
+        return clf_plan_refuse(plan, "'alibi' is true and 'alibi_slopes' is given: one of them is enough");
+    if (heads > (int64_t)(sizeof slopes / sizeof slopes[0]))
+        return clf_plan_refuse(plan, "'alibi' is true, but there are %lld heads: the usual slopes are for up to %zu, give "
+                               "'alibi_slopes'", (long long)heads, sizeof slopes / sizeof slopes[0]);
+    if (heads == 0)
+        return CLF_SUCCESS;
+    const clf_status status = clf_alibi_slopes(heads, slopes);
+    return status ? status : clf_plan_constant(plan, slopes, (size_t)heads * sizeof slopes[0], &kept->slopes);
+}
+
 static clf_status fused_attention_plan(clf_plan *plan)
 {
     const fused_attention_config *c = clf_plan_config(plan);
     const clf_args *args = clf_plan_args(plan);
-    const clf_status status = check_tensors(plan, args);
+    state *kept = clf_plan_state(plan, sizeof *kept);
+    clf_status status = kept ? keep_names(plan, c->extra_names, kept) : CLF_OUT_OF_HOST_MEMORY;
 
+    if (!status)
+        status = keep_snippets(plan, c, kept);
+    if (!status)
+        status = check_tensors(plan, kept, args);
+    if (!status && c->alibi)
+        status = keep_slopes(plan, args, kept);
     if (status)
         return status;
-    if (c->alibi || c->mask_mod || c->score_mod || c->score_mod_slope || c->extra_names)
-        return clf_plan_refuse(plan, "'%s' is not possible", c->alibi ? "alibi" : c->mask_mod ? "mask_mod" : c->score_mod
-                               ? "score_mod" : c->score_mod_slope ? "score_mod_slope" : "extra_names");
-    const clf__fused_problem problem = problem_of(c, args);
-    return clf__fused_plan_part(plan, &problem);
+    const clf__fused_problem problem = problem_of(c, kept, args);
+    status = clf__fused_plan(plan, &problem, &kept->fused);
+    if (status == CLF_BUILD_FAILED && (problem.mask_mod || problem.score_mod))
+        return clf__fail_prefix(status, "compiled with mask_mod '%s', score_mod '%s', score_mod_slope '%s'",
+                                kept->snippet[0], kept->snippet[1], kept->snippet[2]);
+    return status;
 }
 
 static clf_status fused_attention_forward(clf_run *run)
 {
-    const clf__fused_problem problem = problem_of(clf_plan_config(clf_run_plan(run)), clf_run_args(run));
+    const state *kept = clf_plan_state(clf_run_plan(run), sizeof *kept);
+    const clf__fused_problem problem = problem_of(clf_plan_config(clf_run_plan(run)), kept, clf_run_args(run));
 
-    return clf__fused_forward_part(run, &problem);
+    return clf__fused_forward(run, &kept->fused, &problem);
 }
 
 static clf_status fused_attention_backward(clf_run *run)
 {
-    const clf__fused_problem problem = problem_of(clf_plan_config(clf_run_plan(run)), clf_run_args(run));
+    const state *kept = clf_plan_state(clf_run_plan(run), sizeof *kept);
+    const clf__fused_problem problem = problem_of(clf_plan_config(clf_run_plan(run)), kept, clf_run_args(run));
 
-    return clf__fused_backward_part(run, &problem);
+    return clf__fused_backward(run, &kept->fused, &problem);
 }
 
 /* All pairs, by the field's convention half of them when causal; a window counts what it sees at most. */
@@ -236,5 +349,6 @@ CLF_REGISTER_ATTENTION(fused_attention) = {
     .forward = fused_attention_forward,
     .backward = fused_attention_backward,
     .work = fused_attention_work,
+    .feature = clf__fused_feature,
     .answer = { .forward = 0.1989987, .backward = 0.1593192 },
 };

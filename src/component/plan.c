@@ -94,8 +94,9 @@ static clf_status check_result(const clf_plan *plan)
     return CLF_SUCCESS;
 }
 
-clf_status clf__plan_make(clf_instance *instance, const clf_args *args, const clf_plan_options *options,
-                          clf_plan **plan)
+/* `only_asked`: *plan is made even when the part refuses, for its reasons. */
+static clf_status make(clf_instance *instance, const clf_args *args, const clf_plan_options *options, bool only_asked,
+                       clf_plan **plan)
 {
     const clf_component *component = instance->component;
     const clf_descriptor *descriptor = component->descriptor;
@@ -110,6 +111,7 @@ clf_status clf__plan_make(clf_instance *instance, const clf_args *args, const cl
     made->options = *options;
     made->options.size = sizeof made->options;
     made->family = "default";
+    made->only_asked = only_asked;
     if (options->family && !(made->wanted_family = clf__strdup(options->family))) {
         status = clf__no_memory(strlen(options->family) + 1);
         goto fail;
@@ -123,7 +125,7 @@ clf_status clf__plan_make(clf_instance *instance, const clf_args *args, const cl
     if ((status = clf_config_copy(&descriptor->config, instance->given, &made->config)) ||
         (status = clf__resolve(component, made->config, &made->args)))
         goto fail;
-    if ((options->passes & CLF_BACKWARD) && (status = clf__instance_gradients(instance)))
+    if ((options->passes & CLF_BACKWARD) && !only_asked && (status = clf__instance_gradients(instance)))
         goto fail;
     if ((descriptor->plan && (status = descriptor->plan(made))) || (status = check_result(made)))
         goto fail;
@@ -131,8 +133,45 @@ clf_status clf__plan_make(clf_instance *instance, const clf_args *args, const cl
     return CLF_SUCCESS;
 
 fail:
-    destroy(made);
+    if (only_asked && status == CLF_UNSUPPORTED)
+        *plan = made;
+    else
+        destroy(made);
     return status;
+}
+
+clf_status clf__plan_make(clf_instance *instance, const clf_args *args, const clf_plan_options *options,
+                          clf_plan **plan)
+{
+    return make(instance, args, options, false, plan);
+}
+
+clf_status clf__plan_ask(clf_instance *instance, const clf_args *args, int passes, clf__text *answers)
+{
+    static const char *const one[] = { NULL, NULL };
+    const char *const *families = instance->component->descriptor->families ? instance->component->descriptor->families : one;
+    bool can = false;
+
+    do {
+        const clf_plan_options options = { .size = sizeof options, .passes = passes, .family = *families };
+        clf_plan *plan = NULL;
+        const clf_status status = make(instance, args, &options, true, &plan);
+        const char *name = *families ? *families : "default";
+        if (status == CLF_SUCCESS)
+            clf__text_add(answers, "%s: yes\n", name);
+        else if (plan && plan->reasons.length)
+            clf__text_add(answers, "%s\n", plan->reasons.data);
+        else if (status == CLF_UNSUPPORTED)
+            clf__text_add(answers, "%s: %s\n", name, clf_error_message());
+        can = can || (status == CLF_SUCCESS && strcmp(name, "reference") != 0);
+        destroy(plan);
+        if (status != CLF_SUCCESS && status != CLF_UNSUPPORTED)
+            return status;
+    } while (*families && *++families);
+    if (can)
+        return CLF_SUCCESS;
+    return clf__fail(CLF_UNSUPPORTED, "%s: no kernel family can do this on %s: %s", instance->component->name,
+                     clf_device_get_info(instance->device)->name, answers->data ? answers->data : "");
 }
 
 clf_status clf_plan_create(clf_instance *instance, const clf_args *args, const clf_plan_options *options,
@@ -279,6 +318,10 @@ static clf_status add_kernel(clf_plan *plan, const clf_source *sources, const ch
 {
     cl_kernel made = NULL;
     void *list = plan->kernels;
+
+    *kernel = NULL;
+    if (plan->only_asked)
+        return CLF_SUCCESS;
     clf_status status = grow(&list, plan->kernel_count, &plan->kernel_capacity, sizeof *plan->kernels);
 
     plan->kernels = list;
@@ -312,6 +355,9 @@ clf_status clf_plan_constant(clf_plan *plan, const void *data, size_t bytes, cl_
     void *list = plan->constants;
     cl_int code = CL_SUCCESS;
 
+    *mem = NULL;
+    if (plan->only_asked)
+        return CLF_SUCCESS;
     if (!data || bytes == 0)
         return clf__fail(CLF_INVALID_VALUE, "a constant of a plan needs data: there are %zu bytes", data ? bytes : 0);
     clf_status status = grow(&list, plan->constant_count, &plan->constant_capacity, sizeof *plan->constants);

@@ -42,6 +42,7 @@ struct clf_plan {
     clf_args         args;           /* the same, expanded */
     clf__extents     extents;
     int              semantics;
+    bool             only_asked;     /* nothing is compiled or allocated, and the plan never runs */
     void            *config;         /* resolved for this problem */
     const char      *family;
     clf__text        reasons;
@@ -76,11 +77,15 @@ struct clf_run {
 clf_args   clf__describe(const clf_args *args);
 bool       clf__same_layout(const clf_tensor *a, const clf_tensor *b);
 
-/* A plan that holds no reference to the instance. `args` are complete; options are normalised. */
 /* clf_plan_kernel for what the library itself runs: `program` is built in, also where the part is a plugin's. */
 clf_status clf__plan_kernel(clf_plan *plan, const char *program, const char *options, const char *name,
                             cl_kernel *kernel);
 
+/* What each family of the part says to these arguments, a line each, without compiling anything: "vector: yes" or
+ * "vector: " and the reason. CLF_UNSUPPORTED when none can but one called reference. */
+clf_status clf__plan_ask(clf_instance *instance, const clf_args *args, int passes, clf__text *answers);
+
+/* A plan that holds no reference to the instance. `args` are complete; options are normalised. */
 clf_status clf__plan_make(clf_instance *instance, const clf_args *args, const clf_plan_options *options,
                           clf_plan **plan);
 /* The same from the instance's cache, last used first; the caller holds instance->apply. */

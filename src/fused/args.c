@@ -1,7 +1,9 @@
 /* The kernels' common argument list, and their -D options. */
 #include "component/random.h"
 #include "fused/family.h"
+#include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static clf_tensor row_sums(const clf_buffer *buffer, uint64_t offset, const clf__fused_problem *problem)
 {
@@ -25,6 +27,17 @@ clf_tensor clf__fused_delta(const clf_run *run, const clf__fused *fused, const c
     return row_sums(&workspace, fused->delta_sums, problem);
 }
 
+static void append(char *text, size_t size, const char *format, ...) CLF_PRINTF(3, 4);
+static void append(char *text, size_t size, const char *format, ...)
+{
+    const size_t length = strlen(text);
+    va_list list;
+
+    va_start(list, format);
+    (void)vsnprintf(text + length, size - length, format, list);
+    va_end(list);
+}
+
 static int storage_of(clf_dtype dtype)
 {
     return dtype == CLF_F16 ? 1 : dtype == CLF_BF16 ? 2 : 0;
@@ -37,16 +50,36 @@ static int mask_of(const clf_tensor *mask)
     return mask->dtype == CLF_BOOL8 || mask->dtype == CLF_U8 ? 1 : 2 + storage_of(mask->dtype);
 }
 
+/* What may become of a score (cl/prelude/change.cl). Expressions come without spaces. */
+static void add_changes(const clf__fused_problem *problem, char *options, size_t size)
+{
+    const struct { const char *macro, *text; } snippets[] = {
+        { "CLF_MASK_MOD(b,h,q,k)", problem->mask_mod },
+        { "CLF_SCORE_MOD(score,b,h,q,k)", problem->score_mod },
+        { "CLF_SCORE_SLOPE(score,b,h,q,k)", problem->score_mod ? problem->score_slope : NULL },
+    };
+
+    append(options, size, "%s%s", problem->softcap != 0 ? " -DCLF_SOFTCAP=1" : "",
+           problem->alibi.rank > 0 ? " -DCLF_ALIBI=1" : "");
+    for (size_t i = 0; i < sizeof snippets / sizeof snippets[0]; i++)
+        if (snippets[i].text)
+            append(options, size, " -D%s=%s", snippets[i].macro, snippets[i].text);
+    for (int i = 0; i < CLF__FUSED_EXTRA; i++)
+        if (problem->extra_name[i])
+            append(options, size, " -DCLF_EXTRA_%d=%s -DCLF_EXTRA_%d_TYPE=%s", i, problem->extra_name[i], i,
+                   problem->extra[i].dtype == CLF_I32 ? "int" : "float");
+}
+
 void clf__fused_options(const clf__fused_problem *problem, int width, int value_width, const char *more, char *options,
                         size_t size)
 {
     (void)snprintf(options, size,
                    "-DCLF_D=%d -DCLF_E=%d -DCLF_STORAGE=%d -DCLF_CAUSAL=%d -DCLF_MASK=%d -DCLF_KEY_PADDING=%d "
-                   "-DCLF_DROPOUT=%d -DCLF_WINDOW=%d %s%s %s",
+                   "-DCLF_DROPOUT=%d -DCLF_WINDOW=%d %s",
                    width, value_width, storage_of(problem->q.dtype), problem->causal,
                    mask_of(&problem->mask), problem->padding.rank > 0, problem->dropout > 0,
-                   problem->causal && problem->window > 0, problem->mask_mod ? "-DCLF_MASK_MOD(b,h,q,k)=" : "",
-                   problem->mask_mod ? problem->mask_mod : "", more);
+                   problem->causal && problem->window > 0, more);
+    add_changes(problem, options, size);
 }
 
 void clf__fused_bind(clf_binder *binder, const clf_tensor *tensor)
@@ -106,6 +139,28 @@ void clf__fused_bind_shape(clf_binder *binder, const clf__fused_problem *problem
     clf_bind_value(binder, &shape, sizeof shape);
 }
 
+/* CLF_EXTRA_PARAMETERS of cl/prelude/change.cl. */
+static void bind_changes(clf_binder *binder, const clf__fused_problem *problem)
+{
+    const clf_tensor *alibi = &problem->alibi;
+
+    if (problem->softcap != 0)
+        clf_bind_value(binder, &problem->softcap, sizeof problem->softcap);
+    if (alibi->rank > 0) {
+        const cl_long2 at = { { (cl_long)(alibi->offset / sizeof(float)), alibi->strides[0] } };
+        const cl_int ahead = (cl_int)problem->ahead;
+        clf_bind_mem(binder, alibi->mem);
+        clf_bind_value(binder, &at, sizeof at);
+        clf_bind_value(binder, &ahead, sizeof ahead);
+    }
+    for (int i = 0; i < CLF__FUSED_EXTRA; i++)
+        if (problem->extra_name[i]) {
+            const cl_long at = (cl_long)(problem->extra[i].offset / clf_dtype_size(problem->extra[i].dtype));
+            clf_bind_mem(binder, problem->extra[i].mem);
+            clf_bind_value(binder, &at, sizeof at);
+        }
+}
+
 void clf__fused_bind_numbers(clf_binder *binder, const clf__fused_problem *problem)
 {
     const cl_float4 factor = { { problem->scale, problem->dropout < 1 ? 1 / (1 - problem->dropout) : 0 } };
@@ -115,4 +170,5 @@ void clf__fused_bind_numbers(clf_binder *binder, const clf__fused_problem *probl
     clf__fused_bind_shape(binder, problem);
     clf_bind_value(binder, &factor, sizeof factor);
     clf_bind_value(binder, &random, sizeof random);
+    bind_changes(binder, problem);
 }

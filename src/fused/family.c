@@ -40,6 +40,27 @@ const char *clf__fused_feature_name(int bit)
     return bit >= 0 && (size_t)bit < sizeof feature_names / sizeof feature_names[0] ? feature_names[bit] : NULL;
 }
 
+const char *clf__fused_feature(const clf_device *device, const char *family, int i, int *passes)
+{
+    const int64_t shape[] = { 1, 1, 64, 64 };
+    const clf_tensor plain = clf_tensor_view(NULL, CLF_F16, 4, shape);
+    const clf__fused_problem problem = { .q = plain, .k = plain, .v = plain, .out = plain, .grad_out = plain };
+    char why[256];
+
+    *passes = 0;
+    for (const clf__fused_family *const *one = vectors_first; *one; one++) {
+        if (strcmp((*one)->name, family) != 0)
+            continue;
+        for (int pass = CLF_FORWARD; pass <= CLF_BACKWARD; pass++) {
+            const unsigned features = pass == CLF_FORWARD ? (*one)->forward_features : (*one)->backward_features;
+            if (i >= 0 && i < 32 && (features >> i & 1) &&
+                (!device || (*one)->supports(device, &problem, CLF_FORWARD | pass, why, sizeof why)))
+                *passes |= pass;
+        }
+    }
+    return clf__fused_feature_name(i);
+}
+
 /* Has the family everything that the problem asks for? */
 static bool has_features(const clf__fused_family *family, unsigned asked, int passes, char *why, size_t size)
 {
@@ -81,7 +102,7 @@ static bool fits_head(const clf_tensor *tensor, const char *name, char *why, siz
 }
 
 /* What no family can do. */
-static bool is_possible(const clf__fused_problem *p, char *why, size_t size)
+static bool is_possible(const clf__fused_problem *p, int passes, char *why, size_t size)
 {
     const struct { const clf_tensor *tensor; const char *name; } tensors[] = {
         { &p->q, "q" }, { &p->k, "k" }, { &p->v, "v" }, { &p->out, "out" }, { &p->lse, "lse" },
@@ -100,6 +121,10 @@ static bool is_possible(const clf__fused_problem *p, char *why, size_t size)
     if (s.batch > INT_MAX || s.heads > INT_MAX || s.batch * s.heads > INT_MAX) {
         (void)snprintf(why, size, "there are %lld x %lld heads, more than 2^31 - 1", (long long)s.batch,
                        (long long)s.heads);
+        return false;
+    }
+    if (p->score_mod && !p->score_slope && (passes & CLF_BACKWARD)) {
+        (void)snprintf(why, size, "backward needs 'score_mod_slope', the derivative of 'score_mod'");
         return false;
     }
     if (p->causal && (p->shift > INT_MAX / 4 || p->shift < -INT_MAX / 4 || p->window < 0 || p->window > INT_MAX / 2)) {
@@ -136,7 +161,7 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
     char why[256] = "";
 
     *fused = (clf__fused){ 0 };
-    if (!is_possible(problem, why, sizeof why))
+    if (!is_possible(problem, clf_plan_passes(plan), why, sizeof why))
         return clf_plan_refuse(plan, "%s", why);
     for (; *family; family++) {
         const bool asked = options->family && strcmp(options->family, (*family)->name) == 0;

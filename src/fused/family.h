@@ -49,9 +49,10 @@ typedef struct clf__fused_shape {
 } clf__fused_shape;
 clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem);
 
-#define CLF__FUSED_OPTIONS 512
+#define CLF__FUSED_OPTIONS 2048 /* enough for three snippets and four names of the lengths that snippet.h allows */
 
-/* -D options of the problem: storage, causal, mask, padding, dropout; the widths to compile for; then `more`. */
+/* -D options of the problem: storage, causal, mask, padding, dropout; the widths to compile for; `more`; then what
+ * may become of a score. */
 void clf__fused_options(const clf__fused_problem *problem, int width, int value_width, const char *more, char *options,
                         size_t size);
 
@@ -63,7 +64,8 @@ clf_tensor clf__fused_delta(const clf_run *run, const clf__fused *fused, const c
 void clf__fused_bind(clf_binder *binder, const clf_tensor *tensor);
 void clf__fused_bind_inputs(clf_binder *binder, const clf__fused_problem *problem); /* q k v mask padding */
 void clf__fused_bind_shape(clf_binder *binder, const clf__fused_problem *problem);
-void clf__fused_bind_numbers(clf_binder *binder, const clf__fused_problem *problem); /* shape factor random */
+/* shape factor random, and last what changes scores need */
+void clf__fused_bind_numbers(clf_binder *binder, const clf__fused_problem *problem);
 
 /* Is a grid of groups of `items` for `rows` rows each within what devices count in? */
 bool clf__fused_grid_fits(const clf__fused_problem *problem, int rows, int items, char *why, size_t size);

@@ -92,8 +92,9 @@ clf_status clf__fused_backward_part(clf_run *run, const clf__fused_problem *prob
  * as many backward. */
 void clf__fused_work(const clf_args *args, double pairs, int pass, clf_work *work);
 
-/* For descriptors: the names of all families, NULL-terminated, and the kernel sources. */
+/* For descriptors: the names of all families, NULL-terminated, what each can do, and the kernel sources. */
 extern const char *const clf__fused_families[];
+const char *clf__fused_feature(const clf_device *device, const char *family, int i, int *passes);
 #define CLF__FUSED_PROGRAMS                                                                                         \
     { "fused/vector_forward.cl", "fused/vector_backward.cl", "fused/portable_forward.cl",                           \
       "fused/portable_backward.cl", "fused/nvidia_wgmma_forward.cl", "fused/nvidia_mma_forward.cl",                 \

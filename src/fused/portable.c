@@ -3,7 +3,8 @@
 #include <stdio.h>
 
 enum {
-    FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT
+    FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT |
+               CLF__FUSED_SOFTCAP | CLF__FUSED_ALIBI | CLF__FUSED_SCORE_MOD | CLF__FUSED_EXTRAS
 };
 
 /* How a group splits its work; see cl/fused/portable_tile.cl for the names. */
@@ -55,12 +56,12 @@ static int padded(const tile *t, int width)
     return across * (share <= 2 ? share : (share + 3) / 4 * 4);
 }
 
-static uint64_t local_bytes(const tile *t, int width)
+static uint64_t local_bytes(const tile *t, int width, bool slopes)
 {
     const int turned = t->depth * (t->rows + t->columns + 2 * t->vector), straight = t->steps * padded(t, width);
     const int weights = t->columns * (t->rows + t->vector), tops = t->columns / t->across * t->rows;
 
-    return (uint64_t)((turned > straight ? turned : straight) + weights + tops + 64) * sizeof(float);
+    return (uint64_t)((turned > straight ? turned : straight) + weights * (slopes ? 2 : 1) + tops + 64) * sizeof(float);
 }
 
 static const tile *table_for(const clf_device *device, bool backward)
@@ -79,13 +80,14 @@ static const tile *choose(const clf_device *device, const clf__fused_problem *pr
     const clf__fused_shape s = clf__fused_shape_of(problem);
     const int width = (int)(s.width > s.value_width ? s.width : s.value_width);
     const int64_t count = backward && s.keys > s.queries ? s.keys : s.queries;
+    const bool slopes = backward && (problem->score_mod || problem->softcap != 0);
     const tile *tables[2] = { table_for(device, backward), small };
     const tile *last = NULL;
 
     for (int table = 0; table < 2; table++) {
         for (const tile *t = tables[table]; t->widest; t++) {
             if (width > t->widest || (uint64_t)items_of(t) > has->max_work_group ||
-                local_bytes(t, width) > has->local_memory)
+                local_bytes(t, width, slopes) > has->local_memory)
                 continue;
             if (count > t->rows / 2)
                 return t;

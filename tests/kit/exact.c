@@ -8,10 +8,10 @@ typedef struct problem {
     const clf__exact    *exact;
     int64_t batch, heads, queries, keys, width, value_width;
     double  keep_scale;
-    double *row[2]; /* scratch: a number for each key */
+    double *row[3]; /* scratch: a number for each key */
 } problem;
 
-enum { SCORE, WEIGHT };
+enum { SCORE, WEIGHT, SLOPE };
 
 static double add(const problem *p, double sum, double a, double b)
 {
@@ -54,6 +54,16 @@ static bool visible(const problem *p, int64_t item, int64_t i, int64_t j, double
     return value != -INFINITY;
 }
 
+/* The score of a key that is seen. */
+static double score_of(const problem *p, int64_t item, int64_t i, int64_t j, double dot_product, double bias)
+{
+    p->row[SLOPE][j] = 1;
+    if (!p->exact->change)
+        return add(p, bias, dot_product, p->exact->scale);
+    const double natural = add(p, 0, dot_product, p->exact->scale);
+    return add(p, bias, p->exact->change(p->exact->user, item, i, j, natural, &p->row[SLOPE][j]), 1);
+}
+
 /* Fills the row's scores and answers its log-sum-exp, -inf when it sees nothing. */
 static double score_row(const problem *p, int64_t item, int64_t i)
 {
@@ -64,7 +74,7 @@ static double score_row(const problem *p, int64_t item, int64_t i)
         score[j] = -INFINITY;
         if (!visible(p, item, i, j, &bias))
             continue;
-        score[j] = add(p, bias, dot(p, q, at(io[CLF_QKV_K], item, p->keys, j, p->width), p->width), p->exact->scale);
+        score[j] = score_of(p, item, i, j, dot(p, q, at(io[CLF_QKV_K], item, p->keys, j, p->width), p->width), bias);
         top = !(score[j] <= top) ? score[j] : top;
     }
     for (int64_t j = 0; j < p->keys; j++)
@@ -122,7 +132,7 @@ static void backward_row(const problem *p, int64_t item, int64_t i, double lse)
         if (weight == 0)
             continue;
         const double gradient = add(p, 0, weight, add(p, -delta, kept, kept != 0 ? dot(p, grad_out, v, p->value_width) : 0));
-        const double scaled = add(p, 0, gradient, p->exact->scale);
+        const double scaled = add(p, 0, gradient * p->row[SLOPE][j], p->exact->scale);
         add_row(p, to_q, scaled, k, p->width);
         if (grad[CLF_QKV_K])
             add_row(p, at(grad[CLF_QKV_K], item, p->keys, j, p->width), scaled, q, p->width);
@@ -156,12 +166,13 @@ clf_status clf__reference_exact(const clf_reference *reference, const clf__exact
         .keep_scale = reference->args->training && exact->dropout < 1 ? 1 / (1 - (double)exact->dropout) : 1,
     };
     const bool backward = (reference->pass & CLF_BACKWARD) != 0;
-    double *scratch = malloc((size_t)(2 * p.keys + 1) * sizeof *scratch);
+    double *scratch = malloc((size_t)(3 * p.keys + 1) * sizeof *scratch);
 
     if (!scratch)
         return CLF_OUT_OF_HOST_MEMORY;
     p.row[SCORE] = scratch;
     p.row[WEIGHT] = scratch + p.keys;
+    p.row[SLOPE] = scratch + 2 * p.keys;
     if (backward)
         for_gradients(&p, false);
     for (int64_t item = 0; item < p.batch * p.heads; item++) {

@@ -9,6 +9,8 @@ typedef struct clf__exact {
     double scale;
     float  dropout;
     bool (*sees)(const void *user, int64_t item, int64_t query, int64_t key); /* NULL: everybody */
+    /* What becomes of a scaled dot product, and its derivative; before masks are added. NULL: it stays */
+    double (*change)(const void *user, int64_t item, int64_t query, int64_t key, double score, double *slope);
     const void *user;
 } clf__exact;
 

@@ -72,7 +72,7 @@ typedef struct clf__kit_case {
     clf__kit_values values;
     bool            slow;
     bool            every_family; /* not only the one that planning chooses */
-    char            own[96];      /* further members of the config, ", \"key\": value" */
+    char            own[448];    /* further members of the config, ", \"key\": value" */
 } clf__kit_case;
 
 typedef struct clf__kit_cases {

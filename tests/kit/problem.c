@@ -120,7 +120,7 @@ clf_status clf__kit_problem_make(clf_device *device, const clf_component *compon
 {
     const clf_descriptor      *descriptor = component->descriptor;
     const clf_instance_options options = { .size = sizeof options, .dtype = c->dtype, .seed = 5 };
-    char                       json[512];
+    char                       json[1024];
     void                      *config = NULL;
     clf_status                 status;
 

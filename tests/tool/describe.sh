@@ -7,6 +7,10 @@ says 'att_mask'; says 'semantics .*semantic .*paper\|xformers'; says 'dropout .*
 expect 0 describe scaled_dot_product --json
 says '"axes"'; says '"choices"'; says '"differentiable"'
 expect 0 describe --kind attention scaled_dot_product
+expect 0 describe fused_attention; says '^Features of the kernel families'; says '^  softcap .*both'
+says '^ .* vector .* portable '
+expect 0 describe fused_attention --json; says '"features"'; says '"ALiBi"'
+expect 1 describe fused_attention --device all; complains 'platform'
 expect 1 describe --kind attentoin scaled_dot_product; complains attentoin
 expect 1 describe --kind feedforward scaled_dot_product
 expect 1 describe scaled_dot_produkt; complains 'scaled_dot_product'

@@ -1,5 +1,5 @@
 /* clf describe: what the descriptor of a part says: tensors, config fields, traits, parameters. */
-#include "tool.h"
+#include "family_table.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -7,6 +7,7 @@
 typedef struct describe_options {
     const char *name;
     const char *kind;
+    const char *device; /* selector; NULL = none is opened */
     bool        json;
 } describe_options;
 
@@ -19,6 +20,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case 'k':
         options->kind = argument;
+        return 0;
+    case 'd':
+        options->device = argument;
         return 0;
     case ARGP_KEY_ARG:
         if (options->name) {
@@ -39,10 +43,11 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 static const struct argp_option option_table[] = {
     { "json", 'j', NULL, 0, "Print JSON", 0 },
     { "kind", 'k', "KIND", 0, "attention, feedforward, ...: only for names that several kinds have", 0 },
+    { "device", 'd', "SELECTOR", 0, "Also tell which features the kernel families have on these devices", 0 },
     { 0 },
 };
 static const struct argp argp = { .options = option_table, .parser = parse, .args_doc = "NAME",
-                                  .doc = "Show the tensors, config fields, traits and parameters of a part." };
+                                  .doc = "Show the tensors, config fields, traits, parameters and features of a part." };
 
 /* ---- names of the descriptor's enums ---------------------------------------------------------- */
 
@@ -156,7 +161,7 @@ static cJSON *parameters_json(const clf_parameter *parameters)
     return all;
 }
 
-static int print_json(const clf_component *component)
+static int print_json(const clf_component *component, const char *selector)
 {
     const clf_descriptor *d = component->descriptor;
     cJSON *json = cJSON_CreateObject();
@@ -181,6 +186,10 @@ static int print_json(const clf_component *component)
     cJSON_AddBoolToObject(json, "backward", d->backward != NULL);
     cJSON_AddItemToObject(json, "parameters", parameters_json(d->parameters));
     cJSON_AddItemToObject(json, "buffers", parameters_json(d->buffers));
+    if (clf__features_json(component, selector, json) != CLF__TOOL_OK) {
+        cJSON_Delete(json);
+        return CLF__TOOL_FAILED;
+    }
     return clf__tool_print_json(json);
 }
 
@@ -244,7 +253,7 @@ static void print_parameters(const char *title, const clf_parameter *parameters)
     }
 }
 
-static int print_text(const clf_component *component)
+static int print_text(const clf_component *component, const char *selector)
 {
     const clf_descriptor *d = component->descriptor;
     printf("%s (%s)\n  %s\n", component->name, clf_kind_name(component->kind), d->summary ? d->summary : "");
@@ -262,7 +271,7 @@ static int print_text(const clf_component *component)
     printf("%s%s\n", d->traits ? "" : " no optional feature", d->backward ? "" : "; forward only");
     print_parameters("Parameters", d->parameters);
     print_parameters("Buffers", d->buffers);
-    return CLF__TOOL_OK;
+    return clf__features_print(component, selector);
 }
 
 int clf__tool_describe(int argc, char **argv)
@@ -274,5 +283,5 @@ int clf__tool_describe(int argc, char **argv)
     if (code != CLF__TOOL_OK) {
         return code;
     }
-    return options.json ? print_json(component) : print_text(component);
+    return options.json ? print_json(component, options.device) : print_text(component, options.device);
 }

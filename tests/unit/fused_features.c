@@ -1,0 +1,37 @@
+/* Everything that fused attention does to scores at once, because each configuration is compiled; one by one, and in
+ * pairs, they are in tests/slow. */
+#include "fused_features.h"
+
+static const feature_case cases[] = {
+    { ", \"softcap\": 1.5, \"window_left\": 7, \"window_right\": 2, "
+      "\"score_mod\": \"score * table[h] + 0.125f * clf_to_real(k - q)\", \"score_mod_slope\": \"table[h]\", "
+      "\"mask_mod\": \"(k <= q + 3) & (CLF_GATHER(table, (k + q) & 3) < 1.0f)\", \"extra_names\": \"table\"",
+      BIT(FUSED_ALIBI) | BIT(FUSED_EXTRA) | BIT(CLF_QKV_KEY_PADDING_MASK), .queries = 19, .keys = 25 },
+};
+
+static void check_cases(clf_device *device)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        run_feature(device, &cases[i], 8, NULL, KIT_PROBLEM);
+}
+
+Test(fused_features, values_and_gradients)
+{
+    for_each_device(check_cases);
+}
+
+/* The reference itself. */
+static void check_differences(clf_device *device)
+{
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        run_feature(device, &cases[i], 8, NULL, KIT_DIFFERENCES);
+}
+
+Test(fused_features, reference)
+{
+    clf_device *device = NULL;
+
+    cr_assert_eq(clf_device_open(NULL, &device), CLF_SUCCESS);
+    check_differences(device);
+    clf_device_release(device);
+}
