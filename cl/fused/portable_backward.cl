@@ -2,8 +2,8 @@
  *
  *     clf_fused_delta_portable         delta = sum(out * grad_out)           a work-item a row
  *     clf_fused_backward_q_portable    rows are queries, keys pass by        s, dp -> ds;  dq += ds k
- *     clf_fused_backward_kv_portable   rows are keys, queries pass by        s, dp -> p, ds;  dv += p^T grad_out,
- *                                                                                             dk += ds^T q
+ *     clf_fused_backward_kv_portable   rows are keys, queries pass by,       s, dp -> p, ds;  dv += p^T grad_out,
+ *                                      one head after the other                               dk += ds^T q
  *
  * p = exp(s - lse), dp = grad_out v^T, ds = p (dp - delta). Scores are computed twice (seven products, not five),
  * which is what it costs to have every sum owned by one group: the result does not depend on scheduling.
@@ -36,12 +36,12 @@ void clf_fused_delta_portable(__global const clf_storage *out, long4 out_at,
     const int row = get_group_id(0) % groups * 64 + get_local_id(0);
     if (row >= shape.s2)
         return;
-    out += out_at.x + b * out_at.y + h * out_at.z + row * out_at.w;
-    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z + row * grad_out_at.w;
+    out += clf_queries_at(out_at, b, h) + row * out_at.w;
+    grad_out += clf_queries_at(grad_out_at, b, h) + row * grad_out_at.w;
     float sum = 0.0f;
     for (int e = 0; e < shape.s6; e++)
         sum = clf_fma(clf_load(out, e), clf_load(grad_out, e), sum);
-    delta[delta_at.x + b * delta_at.y + h * delta_at.z + row * delta_at.w] = sum;
+    delta[clf_queries_at(delta_at, b, h) + row * delta_at.w] = sum;
 }
 
 /* The gradient of queries: rows are queries, tiles of keys pass by. */
@@ -69,13 +69,13 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
     const int tile = tiles - 1 - get_group_id(0) % tiles, bh = get_group_id(0) / tiles;
     const int b = bh / shape.s1, h = bh % shape.s1;
     const int q_first = tile * CLF_ROWS, q_mine = q_first + ty * CLF_HEIGHT;
-    q += q_at.x + b * q_at.y + h * q_at.z;
-    k += k_at.x + b * k_at.y + h * k_at.z;
-    v += v_at.x + b * v_at.y + h * v_at.z;
-    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z;
-    grad_q += grad_q_at.x + b * grad_q_at.y + h * grad_q_at.z;
-    lse += lse_at.x + b * lse_at.y + h * lse_at.z;
-    delta += delta_at.x + b * delta_at.y + h * delta_at.z;
+    q += clf_queries_at(q_at, b, h);
+    k += clf_keys_at(k_at, b, h);
+    v += clf_keys_at(v_at, b, h);
+    grad_out += clf_queries_at(grad_out_at, b, h);
+    grad_q += clf_queries_at(grad_q_at, b, h);
+    lse += clf_queries_at(lse_at, b, h);
+    delta += clf_queries_at(delta_at, b, h);
     const float scale = clf_query_scale(factor.x);
     __local float *mine = weights + ty * CLF_HEIGHT;
 
@@ -170,18 +170,18 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
 
     const int item = get_local_id(0), tx = item % TX, ty = item / TX;
     const int tiles = (shape.s3 + CLF_ROWS - 1) / CLF_ROWS;
-    const int tile = get_group_id(0) % tiles, bh = get_group_id(0) / tiles;
-    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int tile = get_group_id(0) % tiles, owner = get_group_id(0) / tiles;
+    const int heads = shape.s1 / CLF_GROUPS, b = owner / heads, first_head = owner % heads * CLF_GROUPS;
     const int k_first = tile * CLF_ROWS, k_mine = k_first + ty * CLF_HEIGHT;
-    q += q_at.x + b * q_at.y + h * q_at.z;
-    k += k_at.x + b * k_at.y + h * k_at.z;
-    v += v_at.x + b * v_at.y + h * v_at.z;
-    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z;
+    q += clf_queries_at(q_at, b, first_head);
+    k += clf_keys_at(k_at, b, first_head);
+    v += clf_keys_at(v_at, b, first_head);
+    grad_out += clf_queries_at(grad_out_at, b, first_head);
     const int wants_k = grad_k != 0, wants_v = grad_v != 0;
-    grad_k += grad_k_at.x + b * grad_k_at.y + h * grad_k_at.z;
-    grad_v += grad_v_at.x + b * grad_v_at.y + h * grad_v_at.z;
-    lse += lse_at.x + b * lse_at.y + h * lse_at.z;
-    delta += delta_at.x + b * delta_at.y + h * delta_at.z;
+    grad_k += clf_keys_at(grad_k_at, b, first_head);
+    grad_v += clf_keys_at(grad_v_at, b, first_head);
+    lse += clf_queries_at(lse_at, b, first_head);
+    delta += clf_queries_at(delta_at, b, first_head);
     const float scale = clf_query_scale(factor.x);
     __local float *mine = weights + ty * CLF_HEIGHT;
 
@@ -196,6 +196,12 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
         wild = 0;
 
     const int q_end = clf_queries_end(min(k_first + CLF_ROWS, shape.s3) - 1, shape);
+#if CLF_GROUPS > 1
+    for (int h = first_head; h < first_head + CLF_GROUPS; h++, q += q_at.z, grad_out += grad_out_at.z,
+             lse += lse_at.z, delta += delta_at.z)
+#else
+    const int h = first_head;
+#endif
     for (int first = clf_first_query(k_first, shape.s2, shape.s4); first < q_end; first += CLF_COLUMNS) {
         rows s[CLF_WIDTH], ds[CLF_WIDTH];
         EACH_COLUMN(CLEAR)
@@ -234,7 +240,8 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int n = item; n < CLF_ROWS * CLF_COLUMNS / 4; n += ITEMS) {
             const int row = n % (CLF_ROWS / 4) * 4, column = n / (CLF_ROWS / 4);
-            drop4(weights + column * PITCH(CLF_ROWS) + row, 1, (k_first + row) / 4, first + column, bh, random);
+            drop4(weights + column * PITCH(CLF_ROWS) + row, 1, (k_first + row) / 4, first + column, b * shape.s1 + h,
+                  random);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         EACH_COLUMN(DROP)

@@ -51,9 +51,9 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
     const int tile = tiles - 1 - get_group_id(0) % tiles, bh = get_group_id(0) / tiles;
     const int b = bh / shape.s1, h = bh % shape.s1;
     const int q_first = tile * CLF_ROWS, q_mine = q_first + ty * CLF_HEIGHT;
-    q += q_at.x + b * q_at.y + h * q_at.z;
-    k += k_at.x + b * k_at.y + h * k_at.z;
-    v += v_at.x + b * v_at.y + h * v_at.z;
+    q += clf_queries_at(q_at, b, h);
+    k += clf_keys_at(k_at, b, h);
+    v += clf_keys_at(v_at, b, h);
     const float scale = clf_query_scale(factor.x);
     __local float *mine = weights + ty * CLF_HEIGHT;
 
@@ -130,13 +130,13 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
     for (int x = 0; x < TX; x++)
         sum += *(__local const rows *)(tops + x * CLF_ROWS + ty * CLF_HEIGHT);
     const rows inverse = sum == (rows)(0.0f) ? (rows)(0.0f) : factor.y / sum;
-    out += out_at.x + b * out_at.y + h * out_at.z;
+    out += clf_queries_at(out_at, b, h);
 #pragma unroll
     for (int c = 0; c < E_SHARE; c++)
         acc[c] *= inverse;
     STORE_SUMS(acc, E_SHARE, out, out_at.w, q_first, shape.s2, shape.s6)
     if (lse && tx == 0) {
-        lse += lse_at.x + b * lse_at.y + h * lse_at.z;
+        lse += clf_queries_at(lse_at, b, h);
 #define STORE_LSE(i) \
         if (q_mine + i < shape.s2) \
             lse[(q_mine + i) * (int)lse_at.w] = sum.s##i == 0.0f ? -INFINITY : clf_log_sum(base.s##i, sum.s##i);

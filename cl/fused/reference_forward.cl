@@ -23,10 +23,10 @@ void clf_fused_forward_reference(__global const clf_storage *q, long4 q_at,
     const int row = get_group_id(0) % groups * 64 + get_local_id(0);
     if (row >= shape.s2)
         return;
-    q += q_at.x + b * q_at.y + h * q_at.z + row * q_at.w;
-    k += k_at.x + b * k_at.y + h * k_at.z;
-    v += v_at.x + b * v_at.y + h * v_at.z;
-    out += out_at.x + b * out_at.y + h * out_at.z + row * out_at.w;
+    q += clf_queries_at(q_at, b, h) + row * q_at.w;
+    k += clf_keys_at(k_at, b, h);
+    v += clf_keys_at(v_at, b, h);
+    out += clf_queries_at(out_at, b, h) + row * out_at.w;
 
     const int begin = clf_first_key(row, shape), end = clf_keys_seen(row, shape.s3, shape.s4);
     float top = -INFINITY, sum = 0.0f;
@@ -57,6 +57,6 @@ void clf_fused_forward_reference(__global const clf_storage *q, long4 q_at,
             clf_store(total[e] * (CLF_DROPOUT ? factor.y : 1.0f) / sum, out, first + e);
     }
     if (lse)
-        lse[lse_at.x + b * lse_at.y + h * lse_at.z + row * lse_at.w] =
+        lse[clf_queries_at(lse_at, b, h) + row * lse_at.w] =
             sum == 0.0f ? -INFINITY : clf_log_sum(top, sum);
 }

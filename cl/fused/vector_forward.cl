@@ -34,6 +34,7 @@
 #include "prelude/philox.cl"
 #include "prelude/mask.cl"
 #include "prelude/tile.cl"
+#include "fused/place.cl"
 
 #ifndef CLF_D
 #define CLF_D 64 /* width of q and k */
@@ -170,8 +171,7 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
     /* The last rows see most keys: start with them, so that no core is left with a long one in the end. */
     const int block = CLF_CAUSAL ? get_num_groups(0) - 1 - get_group_id(0) : get_group_id(0);
     const int q_first = block * CLF_ROWS, q_count = min(CLF_ROWS, shape.s2 - q_first);
-    const long q_base = q_at.x + b * q_at.y + h * q_at.z, k_base = k_at.x + b * k_at.y + h * k_at.z;
-    const long v_base = v_at.x + b * v_at.y + h * v_at.z;
+    const long q_base = clf_queries_at(q_at, b, h), k_base = clf_keys_at(k_at, b, h), v_base = clf_keys_at(v_at, b, h);
 
     start(q, q_base + q_first * q_at.w, q_at.w, q_count, clf_query_scale(factor.x),
           queries, acc, sum, base, limit);
@@ -214,9 +214,9 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
         for (int n = 0; n < E_PADDED; n += 16)
             vstore16(vload16(0, acc + r * E_PADDED + n) * scale, 0, acc + r * E_PADDED + n);
         clf_store_row(acc + r * E_PADDED, CLF_E, out,
-                      out_at.x + b * out_at.y + h * out_at.z + (q_first + r) * out_at.w);
+                      clf_queries_at(out_at, b, h) + (q_first + r) * out_at.w);
         if (lse)
-            lse[lse_at.x + b * lse_at.y + h * lse_at.z + (q_first + r) * lse_at.w] =
+            lse[clf_queries_at(lse_at, b, h) + (q_first + r) * lse_at.w] =
                 total == 0.0f ? -INFINITY : base[r] * CLF_LN2 + log(total);
     }
 }

@@ -63,6 +63,11 @@ clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem)
     };
 }
 
+int clf__fused_groups(const clf__fused_problem *problem)
+{
+    return problem->k.shape[1] > 0 ? (int)(problem->q.shape[1] / problem->k.shape[1]) : 1;
+}
+
 /* Kernels count in int inside one head: rows * stride + width. */
 static bool fits_head(const clf_tensor *tensor, const char *name, char *why, size_t size)
 {
@@ -100,6 +105,11 @@ static bool is_possible(const clf__fused_problem *p, char *why, size_t size)
     if (s.batch > INT_MAX || s.heads > INT_MAX || s.batch * s.heads > INT_MAX) {
         (void)snprintf(why, size, "there are %lld x %lld heads, more than 2^31 - 1", (long long)s.batch,
                        (long long)s.heads);
+        return false;
+    }
+    if (p->v.shape[1] != p->k.shape[1] || s.heads != clf__fused_groups(p) * p->k.shape[1]) {
+        (void)snprintf(why, size, "q has %lld heads, k %lld and v %lld: those of k and v must be as many and divide q's",
+                       (long long)s.heads, (long long)p->k.shape[1], (long long)p->v.shape[1]);
         return false;
     }
     if (p->causal && (p->shift > INT_MAX / 4 || p->shift < -INT_MAX / 4 || p->window < 0 || p->window > INT_MAX / 2)) {

@@ -48,6 +48,8 @@ typedef struct clf__fused_shape {
     int64_t batch, heads, queries, keys, width, value_width;
 } clf__fused_shape;
 clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem);
+/* Heads of q for each head of k. */
+int clf__fused_groups(const clf__fused_problem *problem);
 
 #define CLF__FUSED_OPTIONS 512
 
@@ -68,9 +70,11 @@ void clf__fused_bind_numbers(clf_binder *binder, const clf__fused_problem *probl
 /* Is a grid of groups of `items` for `rows` rows each within what devices count in? */
 bool clf__fused_grid_fits(const clf__fused_problem *problem, int rows, int items, char *why, size_t size);
 
-/* A one-dimensional grid: a group of `items` for every `rows` of `count`, in every head. */
+/* A one-dimensional grid: a group of `items` for every `rows` of `count`, in every head of q, or of k. */
 clf_status clf__fused_launch_rows(clf_run *run, const clf_binder *binder, const clf__fused_problem *problem,
                                   int64_t count, int rows, int items);
+clf_status clf__fused_launch_key_rows(clf_run *run, const clf_binder *binder, const clf__fused_problem *problem,
+                                      int64_t count, int rows, int items);
 
 /* Families whose groups own rows: forward is one kernel; backward is delta (64 rows a group), then grad_q, then
  * grad_k and grad_v. Kernels are named clf_fused_<what>_<family>; options are those of forward and backward. */

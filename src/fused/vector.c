@@ -4,7 +4,8 @@
 #include <stdio.h>
 
 enum {
-    FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT
+    FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT |
+               CLF__FUSED_GROUPS
 };
 
 /* Queries and keys of a block, by the widths of q and v together. */
@@ -42,7 +43,7 @@ static int share_rows(int rows, const clf__fused_problem *problem, int64_t cores
 static int choose_splits(const clf__fused_problem *problem, int keys, int64_t cores)
 {
     const clf__fused_shape s = clf__fused_shape_of(problem);
-    const int64_t heads = s.batch * s.heads > 0 ? s.batch * s.heads : 1, blocks = (s.keys + keys - 1) / keys;
+    const int64_t all = s.batch * problem->k.shape[1], heads = all > 0 ? all : 1, blocks = (s.keys + keys - 1) / keys;
     int64_t splits = (2 * cores + heads - 1) / heads;
 
     splits = splits > blocks ? blocks : splits;
@@ -113,11 +114,12 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
     return status;
 }
 
-/* A group of one work-item for each of `groups` in every head. */
-static clf_status launch(clf_run *run, const clf_binder *binder, const clf__fused_problem *problem, int64_t groups)
+/* A group of one work-item for each of `groups` in every one of `heads`. */
+static clf_status launch(clf_run *run, const clf_binder *binder, const clf__fused_problem *problem, int64_t heads,
+                         int64_t groups)
 {
-    const clf__fused_shape s = clf__fused_shape_of(problem);
-    const size_t global[3] = { (size_t)groups, (size_t)s.heads, (size_t)s.batch }, local[3] = { 1, 1, 1 };
+    const int64_t batch = clf__fused_shape_of(problem).batch;
+    const size_t global[3] = { (size_t)groups, (size_t)heads, (size_t)batch }, local[3] = { 1, 1, 1 };
 
     return clf_launch(run, binder, 3, global, local);
 }
@@ -136,7 +138,7 @@ static clf_status forward(clf_run *run, const clf__fused *fused, const clf__fuse
     clf__fused_bind(&binder, &problem->out);
     clf__fused_bind(&binder, &lse);
     clf__fused_bind_numbers(&binder, problem);
-    return launch(run, &binder, problem, blocks_of(fused, problem, 0));
+    return launch(run, &binder, problem, problem->q.shape[1], blocks_of(fused, problem, 0));
 }
 
 static clf_status launch_delta(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
@@ -148,7 +150,7 @@ static clf_status launch_delta(clf_run *run, const clf__fused *fused, const clf_
     clf__fused_bind(&binder, &problem->grad_out);
     clf__fused_bind(&binder, &delta);
     clf__fused_bind_shape(&binder, problem);
-    return launch(run, &binder, problem, blocks_of(fused, problem, 1));
+    return launch(run, &binder, problem, problem->q.shape[1], blocks_of(fused, problem, 1));
 }
 
 /* The gradient, or a contiguous stand-in in the workspace. */
@@ -189,7 +191,7 @@ static clf_status launch_all(clf_run *run, const clf__fused *fused, const clf__f
     clf__fused_bind(&binder, &grad_v);
     bind_partial(&binder, run, fused);
     clf__fused_bind_numbers(&binder, problem);
-    return launch(run, &binder, problem, fused->splits);
+    return launch(run, &binder, problem, problem->k.shape[1], fused->splits);
 }
 
 static clf_status launch_sum(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
@@ -203,7 +205,7 @@ static clf_status launch_sum(clf_run *run, const clf__fused *fused, const clf__f
     clf__fused_bind(&binder, &problem->grad_q);
     clf__fused_bind_shape(&binder, problem);
     clf_bind_value(&binder, &factor, sizeof factor);
-    return launch(run, &binder, problem, blocks_of(fused, problem, 1));
+    return launch(run, &binder, problem, problem->q.shape[1], blocks_of(fused, problem, 1));
 }
 
 static clf_status backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)

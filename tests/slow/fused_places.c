@@ -1,0 +1,34 @@
+/* Who reads what in fused attention, with every family that can run here, in all storage types: groups of heads. The
+ * unit tests have the small ones of these. */
+#include "../unit/fused_part.h"
+
+static const job jobs[] = {
+    { .name = "heads 3 to 1", .batch = 2, .heads = 6, .k_heads = 2, .queries = 70, .keys = 83, .width = 24,
+      .value_width = 40, .causal = true, .shift = 8, .window = 30, .dropout = 0.25f },
+    { .name = "heads 8 to 1", .batch = 1, .heads = 8, .k_heads = 1, .queries = 130, .keys = 65, .width = 64,
+      .value_width = 64, .padding = true },
+};
+
+static void check_all(clf_device *device)
+{
+    static const clf_dtype dtypes[] = { CLF_F32, CLF_F16, CLF_BF16 };
+    const bool cpu = clf_device_get_capabilities(device)->style == CLF_STYLE_VECTORS;
+
+    if (clf_device_get_info(device)->simulator)
+        return;
+    for (size_t i = 0; i < sizeof jobs / sizeof jobs[0]; i++)
+        for (int f = 0; clf__fused_families[f]; f++)
+            for (size_t d = 0; d < sizeof dtypes / sizeof dtypes[0]; d++) {
+                job j = jobs[i];
+                if (cpu && d > 0 && strcmp(clf__fused_families[f], "portable") == 0)
+                    continue; /* a minute each to compile */
+                j.family = clf__fused_families[f];
+                j.dtype = dtypes[d];
+                check_job_if_possible(device, &j);
+            }
+}
+
+Test(fused_places, all)
+{
+    for_each_device(check_all);
+}
