@@ -38,7 +38,7 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
                                 __global const clf_mask *mask, long8 mask_at,
                                 __global const uchar *padding, long4 padding_at,
                                 __global clf_storage *out, long4 out_at,
-                                __global float *lse, long4 lse_at,
+                                __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
                                 int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     __local float operands[TURNED > STRAIGHT ? TURNED : STRAIGHT] __attribute__((aligned(64)));
@@ -57,7 +57,8 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
     const float scale = clf_query_scale(factor.x);
     __local float *mine = weights + ty * CLF_HEIGHT;
 
-    rows acc[E_SHARE], base = (rows)(-INFINITY), sum = (rows)(0.0f);
+    const float sink = CLF_SINK(h);
+    rows acc[E_SHARE], base = (rows)(sink), sum = (rows)(tx == 0 && sink != -INFINITY ? 1.0f : 0.0f);
 #pragma unroll
     for (int c = 0; c < E_SHARE; c++)
         acc[c] = (rows)(0.0f);

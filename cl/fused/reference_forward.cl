@@ -15,7 +15,7 @@ void clf_fused_forward_reference(__global const clf_storage *q, long4 q_at,
                                  __global const clf_mask *mask, long8 mask_at,
                                  __global const uchar *padding, long4 padding_at,
                                  __global clf_storage *out, long4 out_at,
-                                 __global float *lse, long4 lse_at,
+                                 __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
                                  int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
@@ -29,10 +29,12 @@ void clf_fused_forward_reference(__global const clf_storage *q, long4 q_at,
     out += clf_queries_at(out_at, b, h) + row * out_at.w;
 
     const int begin = clf_first_key(row, shape), end = clf_keys_seen(row, shape.s3, shape.s4);
-    float top = -INFINITY, sum = 0.0f;
+    const float sink = CLF_SINK(h);
+    float top = sink;
     for (int key = begin; key < end; key++)
         top = fmax(top, SCORE(key));
     const float anchor = top == -INFINITY ? 0.0f : top;
+    float sum = sink == -INFINITY ? 0.0f : clf_exp2(sink - anchor);
     for (int key = begin; key < end; key++)
         sum += clf_exp2(SCORE(key) - anchor);
 

@@ -66,8 +66,8 @@
 #define ALWAYS_MASKED 0
 #endif
 
-/* Fetch and scale the queries, clear what their rows will sum. */
-static void start(__global const clf_storage *q, long at, long stride, int count, float scale,
+/* Fetch and scale the queries, clear what their rows will sum, but for the sink. */
+static void start(__global const clf_storage *q, long at, long stride, int count, float scale, float sink,
                   float *queries, float *acc, float *sum, float *base, float *limit)
 {
     const int rows = (count + CLF_TILE_ROWS - 1) / CLF_TILE_ROWS * CLF_TILE_ROWS;
@@ -78,8 +78,9 @@ static void start(__global const clf_storage *q, long at, long stride, int count
         vstore16((float16)(0.0f), 0, acc + n);
     for (int r = 0; r < rows; r++) {
         vstore16((float16)(0.0f), 0, sum + r * 16);
-        base[r] = 0.0f;
-        limit[r] = -INFINITY;
+        sum[r * 16] = sink == -INFINITY ? 0.0f : 1.0f;
+        base[r] = sink == -INFINITY ? 0.0f : sink;
+        limit[r] = sink == -INFINITY ? sink : sink + SLACK;
     }
 }
 
@@ -156,7 +157,7 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
                               __global const clf_mask *mask, long8 mask_at,
                               __global const uchar *padding, long4 padding_at,
                               __global clf_storage *out, long4 out_at,
-                              __global float *lse, long4 lse_at,
+                              __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
                               int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     float queries[CLF_ROWS * D_PADDED] __attribute__((aligned(64)));
@@ -173,7 +174,7 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
     const int q_first = block * CLF_ROWS, q_count = min(CLF_ROWS, shape.s2 - q_first);
     const long q_base = clf_queries_at(q_at, b, h), k_base = clf_keys_at(k_at, b, h), v_base = clf_keys_at(v_at, b, h);
 
-    start(q, q_base + q_first * q_at.w, q_at.w, q_count, clf_query_scale(factor.x),
+    start(q, q_base + q_first * q_at.w, q_at.w, q_count, clf_query_scale(factor.x), CLF_SINK(h),
           queries, acc, sum, base, limit);
 
     const int k_end = clf_keys_seen(q_first + q_count - 1, shape.s3, shape.s4);

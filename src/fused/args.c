@@ -42,10 +42,12 @@ void clf__fused_options(const clf__fused_problem *problem, int width, int value_
 {
     (void)snprintf(options, size,
                    "-DCLF_D=%d -DCLF_E=%d -DCLF_STORAGE=%d -DCLF_CAUSAL=%d -DCLF_MASK=%d -DCLF_KEY_PADDING=%d "
-                   "-DCLF_DROPOUT=%d -DCLF_WINDOW=%d -DCLF_GROUPS=%d %s%s %s",
+                   "-DCLF_DROPOUT=%d -DCLF_WINDOW=%d -DCLF_GROUPS=%d -DCLF_SINKS=%d "
+                   "%s%s %s",
                    width, value_width, storage_of(problem->q.dtype), problem->causal,
                    mask_of(&problem->mask), problem->padding.rank > 0, problem->dropout > 0,
-                   problem->causal && problem->window > 0, clf__fused_groups(problem), problem->mask_mod ? "-DCLF_MASK_MOD(b,h,q,k)=" : "",
+                   problem->causal && problem->window > 0, clf__fused_groups(problem),
+                   problem->sinks.rank > 0, problem->mask_mod ? "-DCLF_MASK_MOD(b,h,q,k)=" : "",
                    problem->mask_mod ? problem->mask_mod : "", more);
 }
 

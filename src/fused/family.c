@@ -112,6 +112,11 @@ static bool is_possible(const clf__fused_problem *p, char *why, size_t size)
                        (long long)s.heads, (long long)p->k.shape[1], (long long)p->v.shape[1]);
         return false;
     }
+    if (p->sinks.rank > 0 && (p->sinks.dtype != CLF_F32 || p->sinks.rank != 1 || p->sinks.shape[0] != s.heads)) {
+        (void)snprintf(why, size, "there are %lld sinks of type %s for %lld heads: one F32 for each",
+                       (long long)p->sinks.shape[0], clf_dtype_name(p->sinks.dtype), (long long)s.heads);
+        return false;
+    }
     if (p->causal && (p->shift > INT_MAX / 4 || p->shift < -INT_MAX / 4 || p->window < 0 || p->window > INT_MAX / 2)) {
         (void)snprintf(why, size, "the causal shift is %lld, the window %lld", (long long)p->shift,
                        (long long)p->window);
@@ -171,7 +176,8 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
     fused->family = *family;
     reserve(plan, problem, fused);
     clf_plan_set_family(plan, (*family)->name);
-    return (*family)->plan(plan, problem, fused);
+    const clf_status status = clf__fused_plan_sinks(plan, problem, fused);
+    return status ? status : (*family)->plan(plan, problem, fused);
 }
 
 clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
@@ -181,5 +187,7 @@ clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__
 
 clf_status clf__fused_backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
-    return fused->family->backward(run, fused, problem);
+    const clf_status status = fused->family->backward(run, fused, problem);
+
+    return status ? status : clf__fused_backward_sinks(run, fused, problem);
 }

@@ -67,6 +67,12 @@ void clf__fused_bind_inputs(clf_binder *binder, const clf__fused_problem *proble
 void clf__fused_bind_shape(clf_binder *binder, const clf__fused_problem *problem);
 void clf__fused_bind_numbers(clf_binder *binder, const clf__fused_problem *problem); /* shape factor random */
 
+/* Sinks: behind lse among the arguments of forward kernels, where the problem has them; their gradient, when lse and
+ * delta are there. */
+void       clf__fused_bind_sinks(clf_binder *binder, const clf__fused_problem *problem);
+clf_status clf__fused_plan_sinks(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
+clf_status clf__fused_backward_sinks(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+
 /* Is a grid of groups of `items` for `rows` rows each within what devices count in? */
 bool clf__fused_grid_fits(const clf__fused_problem *problem, int rows, int items, char *why, size_t size);
 

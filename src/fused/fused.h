@@ -60,6 +60,7 @@ struct clf__fused_family;
 typedef struct clf__fused {
     const struct clf__fused_family *family;
     cl_kernel forward, delta, backward[2];
+    cl_kernel sinks;                  /* their gradient */
     int       rows[3], items[3];      /* of a group, in forward and in backward; [2] for keys if not as for queries */
     int       most_groups;            /* of forward, which then go on with more rows; 0 = as many as there are rows for */
     int       splits;                 /* slices of a gradient that are added in the end */
@@ -98,6 +99,6 @@ extern const char *const clf__fused_families[];
     { "fused/vector_forward.cl", "fused/vector_backward.cl", "fused/portable_forward.cl",                           \
       "fused/portable_backward.cl", "fused/nvidia_wgmma_forward.cl", "fused/nvidia_mma_forward.cl",                 \
       "fused/nvidia_mma_backward_q.cl", "fused/nvidia_mma_backward_kv.cl", "fused/reference_forward.cl",            \
-      "fused/reference_backward.cl" }
+      "fused/reference_backward.cl", "fused/sinks.cl" }
 
 #endif

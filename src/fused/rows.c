@@ -68,6 +68,7 @@ clf_status clf__fused_forward_rows(clf_run *run, const clf__fused *fused, const 
     clf__fused_bind_inputs(&binder, problem);
     clf__fused_bind(&binder, &problem->out);
     clf__fused_bind(&binder, &lse);
+    clf__fused_bind_sinks(&binder, problem);
     clf__fused_bind_numbers(&binder, problem);
     return clf__fused_launch_rows(run, &binder, problem, problem->q.shape[2], fused->rows[0], fused->items[0]);
 }

@@ -5,7 +5,7 @@
 
 enum {
     FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT |
-               CLF__FUSED_GROUPS
+               CLF__FUSED_GROUPS | CLF__FUSED_SINKS
 };
 
 /* Queries and keys of a block, by the widths of q and v together. */
@@ -137,6 +137,7 @@ static clf_status forward(clf_run *run, const clf__fused *fused, const clf__fuse
     clf__fused_bind_inputs(&binder, problem);
     clf__fused_bind(&binder, &problem->out);
     clf__fused_bind(&binder, &lse);
+    clf__fused_bind_sinks(&binder, problem);
     clf__fused_bind_numbers(&binder, problem);
     return launch(run, &binder, problem, problem->q.shape[1], blocks_of(fused, problem, 0));
 }

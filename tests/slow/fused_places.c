@@ -1,4 +1,5 @@
-/* Who reads what in fused attention, with every family that can run here, in all storage types: groups of heads. The
+/* Who reads what in fused attention, with every family that can run here, in all storage types: groups of heads,
+ * sinks. The
  * unit tests have the small ones of these. */
 #include "../unit/fused_part.h"
 
@@ -7,6 +8,10 @@ static const job jobs[] = {
       .value_width = 40, .causal = true, .shift = 8, .window = 30, .dropout = 0.25f },
     { .name = "heads 8 to 1", .batch = 1, .heads = 8, .k_heads = 1, .queries = 130, .keys = 65, .width = 64,
       .value_width = 64, .padding = true },
+    { .name = "sinks", .batch = 2, .heads = 4, .k_heads = 4, .queries = 69, .keys = 130, .width = 32, .value_width = 32,
+      .padding = true, .sinks = true },
+    { .name = "sinks, causal", .batch = 2, .heads = 3, .k_heads = 1, .queries = 75, .keys = 69, .width = 64,
+      .value_width = 64, .causal = true, .shift = -6, .sinks = true, .dropout = 0.25f },
 };
 
 static void check_all(clf_device *device)
