@@ -29,19 +29,21 @@
 __kernel __attribute__((reqd_work_group_size(64, 1, 1)))
 void clf_fused_delta_portable(__global const clf_storage *out, long4 out_at,
                               __global const clf_storage *grad_out, long4 grad_out_at,
-                              __global float *delta, long4 delta_at, int8 shape)
+                              __global float *delta, long4 delta_at, int8 shape CLF_SEQUENCE_PARAMETERS)
 {
     const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
     const int b = bh / shape.s1, h = bh % shape.s1;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
     const int row = get_group_id(0) % groups * 64 + get_local_id(0);
     if (row >= shape.s2)
         return;
-    out += clf_queries_at(out_at, b, h) + row * out_at.w;
-    grad_out += clf_queries_at(grad_out_at, b, h) + row * grad_out_at.w;
+    out += clf_queries_at(out_at, b, h, start) + row * out_at.w;
+    grad_out += clf_queries_at(grad_out_at, b, h, start) + row * grad_out_at.w;
     float sum = 0.0f;
     for (int e = 0; e < shape.s6; e++)
         sum = clf_fma(clf_load(out, e), clf_load(grad_out, e), sum);
-    delta[clf_queries_at(delta_at, b, h) + row * delta_at.w] = sum;
+    delta[clf_queries_at(delta_at, b, h, start) + row * delta_at.w] = sum;
 }
 
 /* The gradient of queries: rows are queries, tiles of keys pass by. */
@@ -55,7 +57,7 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
                                    __global const float *lse, long4 lse_at,
                                    __global const float *delta, long4 delta_at,
                                    __global clf_storage *grad_q, long4 grad_q_at,
-                                   int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                   int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     __local float operands[OPERANDS] __attribute__((aligned(64)));
     __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
@@ -68,14 +70,19 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
     const int tiles = (shape.s2 + CLF_ROWS - 1) / CLF_ROWS;
     const int tile = tiles - 1 - get_group_id(0) % tiles, bh = get_group_id(0) / tiles;
     const int b = bh / shape.s1, h = bh % shape.s1;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    padding_at = clf_padding_at(padding_at, start);
+    if (CLF_SEQUENCES && tile * CLF_ROWS >= shape.s2)
+        return;
     const int q_first = tile * CLF_ROWS, q_mine = q_first + ty * CLF_HEIGHT;
-    q += clf_queries_at(q_at, b, h);
-    k += clf_keys_at(k_at, b, h);
-    v += clf_keys_at(v_at, b, h);
-    grad_out += clf_queries_at(grad_out_at, b, h);
-    grad_q += clf_queries_at(grad_q_at, b, h);
-    lse += clf_queries_at(lse_at, b, h);
-    delta += clf_queries_at(delta_at, b, h);
+    q += clf_queries_at(q_at, b, h, start);
+    k += clf_keys_at(k_at, b, h, start);
+    v += clf_keys_at(v_at, b, h, start);
+    grad_out += clf_queries_at(grad_out_at, b, h, start);
+    grad_q += clf_queries_at(grad_q_at, b, h, start);
+    lse += clf_queries_at(lse_at, b, h, start);
+    delta += clf_queries_at(delta_at, b, h, start);
     const float scale = clf_query_scale(factor.x);
     __local float *mine = weights + ty * CLF_HEIGHT;
 
@@ -159,7 +166,8 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
                                     __global const float *delta, long4 delta_at,
                                     __global clf_storage *grad_k, long4 grad_k_at,
                                     __global clf_storage *grad_v, long4 grad_v_at,
-                                    int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                    int8 shape CLF_SEQUENCE_PARAMETERS,
+                                    float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     __local float operands[OPERANDS] __attribute__((aligned(64)));
     __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
@@ -172,16 +180,21 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
     const int tiles = (shape.s3 + CLF_ROWS - 1) / CLF_ROWS;
     const int tile = get_group_id(0) % tiles, owner = get_group_id(0) / tiles;
     const int heads = shape.s1 / CLF_GROUPS, b = owner / heads, first_head = owner % heads * CLF_GROUPS;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    padding_at = clf_padding_at(padding_at, start);
+    if (CLF_SEQUENCES && tile * CLF_ROWS >= shape.s3)
+        return;
     const int k_first = tile * CLF_ROWS, k_mine = k_first + ty * CLF_HEIGHT;
-    q += clf_queries_at(q_at, b, first_head);
-    k += clf_keys_at(k_at, b, first_head);
-    v += clf_keys_at(v_at, b, first_head);
-    grad_out += clf_queries_at(grad_out_at, b, first_head);
+    q += clf_queries_at(q_at, b, first_head, start);
+    k += clf_keys_at(k_at, b, first_head, start);
+    v += clf_keys_at(v_at, b, first_head, start);
+    grad_out += clf_queries_at(grad_out_at, b, first_head, start);
     const int wants_k = grad_k != 0, wants_v = grad_v != 0;
-    grad_k += clf_keys_at(grad_k_at, b, first_head);
-    grad_v += clf_keys_at(grad_v_at, b, first_head);
-    lse += clf_queries_at(lse_at, b, first_head);
-    delta += clf_queries_at(delta_at, b, first_head);
+    grad_k += clf_keys_at(grad_k_at, b, first_head, start);
+    grad_v += clf_keys_at(grad_v_at, b, first_head, start);
+    lse += clf_queries_at(lse_at, b, first_head, start);
+    delta += clf_queries_at(delta_at, b, first_head, start);
     const float scale = clf_query_scale(factor.x);
     __local float *mine = weights + ty * CLF_HEIGHT;
 

@@ -39,7 +39,7 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
                                 __global const uchar *padding, long4 padding_at,
                                 __global clf_storage *out, long4 out_at,
                                 __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
-                                int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     __local float operands[TURNED > STRAIGHT ? TURNED : STRAIGHT] __attribute__((aligned(64)));
     __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
@@ -50,10 +50,15 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
     const int tiles = (shape.s2 + CLF_ROWS - 1) / CLF_ROWS;
     const int tile = tiles - 1 - get_group_id(0) % tiles, bh = get_group_id(0) / tiles;
     const int b = bh / shape.s1, h = bh % shape.s1;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    padding_at = clf_padding_at(padding_at, start);
+    if (CLF_SEQUENCES && tile * CLF_ROWS >= shape.s2)
+        return;
     const int q_first = tile * CLF_ROWS, q_mine = q_first + ty * CLF_HEIGHT;
-    q += clf_queries_at(q_at, b, h);
-    k += clf_keys_at(k_at, b, h);
-    v += clf_keys_at(v_at, b, h);
+    q += clf_queries_at(q_at, b, h, start);
+    k += clf_keys_at(k_at, b, h, start);
+    v += clf_keys_at(v_at, b, h, start);
     const float scale = clf_query_scale(factor.x);
     __local float *mine = weights + ty * CLF_HEIGHT;
 
@@ -131,13 +136,13 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
     for (int x = 0; x < TX; x++)
         sum += *(__local const rows *)(tops + x * CLF_ROWS + ty * CLF_HEIGHT);
     const rows inverse = sum == (rows)(0.0f) ? (rows)(0.0f) : factor.y / sum;
-    out += clf_queries_at(out_at, b, h);
+    out += clf_queries_at(out_at, b, h, start);
 #pragma unroll
     for (int c = 0; c < E_SHARE; c++)
         acc[c] *= inverse;
     STORE_SUMS(acc, E_SHARE, out, out_at.w, q_first, shape.s2, shape.s6)
     if (lse && tx == 0) {
-        lse += clf_queries_at(lse_at, b, h);
+        lse += clf_queries_at(lse_at, b, h, start);
 #define STORE_LSE(i) \
         if (q_mine + i < shape.s2) \
             lse[(q_mine + i) * (int)lse_at.w] = sum.s##i == 0.0f ? -INFINITY : clf_log_sum(base.s##i, sum.s##i);

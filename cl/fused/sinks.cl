@@ -12,7 +12,8 @@ __kernel __attribute__((reqd_work_group_size(64, 1, 1)))
 void clf_fused_backward_sinks(__global const float *sinks, long4 sinks_at,
                               __global const float *lse, long4 lse_at,
                               __global const float *delta, long4 delta_at,
-                              __global float *grad_sinks, long4 grad_sinks_at, int8 shape)
+                              __global float *grad_sinks, long4 grad_sinks_at,
+                              int8 shape CLF_SEQUENCE_PARAMETERS)
 {
     __local float sums[64];
     const int item = get_local_id(0), h = get_group_id(0);
@@ -20,9 +21,11 @@ void clf_fused_backward_sinks(__global const float *sinks, long4 sinks_at,
     float sum = 0.0f;
 
     for (int b = 0; b < shape.s0; b++) {
-        for (int row = item; row < shape.s2; row += 64) {
-            const float log_sum = lse[clf_queries_at(lse_at, b, h) + row * lse_at.w];
-            const float mean = delta[clf_queries_at(delta_at, b, h) + row * delta_at.w];
+        const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+        const int rows = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS).s2;
+        for (int row = item; row < rows; row += 64) {
+            const float log_sum = lse[clf_queries_at(lse_at, b, h, start) + row * lse_at.w];
+            const float mean = delta[clf_queries_at(delta_at, b, h, start) + row * delta_at.w];
             sum += sink == -INFINITY ? 0.0f : exp(sink - log_sum) * mean;
         }
     }

@@ -67,7 +67,7 @@
 #endif
 
 /* Fetch and scale the queries, clear what their rows will sum, but for the sink. */
-static void start(__global const clf_storage *q, long at, long stride, int count, float scale, float sink,
+static void begin(__global const clf_storage *q, long at, long stride, int count, float scale, float sink,
                   float *queries, float *acc, float *sum, float *base, float *limit)
 {
     const int rows = (count + CLF_TILE_ROWS - 1) / CLF_TILE_ROWS * CLF_TILE_ROWS;
@@ -158,7 +158,7 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
                               __global const uchar *padding, long4 padding_at,
                               __global clf_storage *out, long4 out_at,
                               __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
-                              int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                              int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     float queries[CLF_ROWS * D_PADDED] __attribute__((aligned(64)));
     float acc[CLF_ROWS * E_PADDED] __attribute__((aligned(64)));
@@ -171,10 +171,16 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
     const int h = get_group_id(1), b = get_group_id(2);
     /* The last rows see most keys: start with them, so that no core is left with a long one in the end. */
     const int block = CLF_CAUSAL ? get_num_groups(0) - 1 - get_group_id(0) : get_group_id(0);
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    padding_at = clf_padding_at(padding_at, start);
+    if (CLF_SEQUENCES && block * CLF_ROWS >= shape.s2)
+        return;
     const int q_first = block * CLF_ROWS, q_count = min(CLF_ROWS, shape.s2 - q_first);
-    const long q_base = clf_queries_at(q_at, b, h), k_base = clf_keys_at(k_at, b, h), v_base = clf_keys_at(v_at, b, h);
+    const long q_base = clf_queries_at(q_at, b, h, start);
+    const long k_base = clf_keys_at(k_at, b, h, start), v_base = clf_keys_at(v_at, b, h, start);
 
-    start(q, q_base + q_first * q_at.w, q_at.w, q_count, clf_query_scale(factor.x), CLF_SINK(h),
+    begin(q, q_base + q_first * q_at.w, q_at.w, q_count, clf_query_scale(factor.x), CLF_SINK(h),
           queries, acc, sum, base, limit);
 
     const int k_end = clf_keys_seen(q_first + q_count - 1, shape.s3, shape.s4);
@@ -215,9 +221,9 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
         for (int n = 0; n < E_PADDED; n += 16)
             vstore16(vload16(0, acc + r * E_PADDED + n) * scale, 0, acc + r * E_PADDED + n);
         clf_store_row(acc + r * E_PADDED, CLF_E, out,
-                      clf_queries_at(out_at, b, h) + (q_first + r) * out_at.w);
+                      clf_queries_at(out_at, b, h, start) + (q_first + r) * out_at.w);
         if (lse)
-            lse[clf_queries_at(lse_at, b, h) + (q_first + r) * lse_at.w] =
+            lse[clf_queries_at(lse_at, b, h, start) + (q_first + r) * lse_at.w] =
                 total == 0.0f ? -INFINITY : base[r] * CLF_LN2 + log(total);
     }
 }

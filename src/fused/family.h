@@ -43,7 +43,7 @@ typedef struct clf__fused_family {
 extern const clf__fused_family clf__fused_reference, clf__fused_portable, clf__fused_vector,
                                 clf__fused_nvidia_mma, clf__fused_nvidia_wgmma;
 
-/* The extents of a problem. */
+/* The extents of a problem: those of its tensors, or how many sequences there are and the most rows of one. */
 typedef struct clf__fused_shape {
     int64_t batch, heads, queries, keys, width, value_width;
 } clf__fused_shape;
@@ -66,6 +66,16 @@ void clf__fused_bind(clf_binder *binder, const clf_tensor *tensor);
 void clf__fused_bind_inputs(clf_binder *binder, const clf__fused_problem *problem); /* q k v mask padding */
 void clf__fused_bind_shape(clf_binder *binder, const clf__fused_problem *problem);
 void clf__fused_bind_numbers(clf_binder *binder, const clf__fused_problem *problem); /* shape factor random */
+
+/* Sequences: options and arguments (behind shape) of all kernels that count their rows, and what is possible. What rows
+ * of no sequence hold is written after each pass. */
+bool       clf__fused_has_sequences(const clf__fused_problem *problem);
+void       clf__fused_sequence_options(const clf__fused_problem *problem, char *options, size_t size);
+void       clf__fused_bind_sequences(clf_binder *binder, const clf__fused_problem *problem);
+bool       clf__fused_sequences_fit(const clf__fused_problem *problem, char *why, size_t size);
+clf_status clf__fused_plan_gaps(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
+clf_status clf__fused_forward_gaps(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+clf_status clf__fused_backward_gaps(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
 
 /* Sinks: behind lse among the arguments of forward kernels, where the problem has them; their gradient, when lse and
  * delta are there. */

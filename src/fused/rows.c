@@ -70,7 +70,8 @@ clf_status clf__fused_forward_rows(clf_run *run, const clf__fused *fused, const 
     clf__fused_bind(&binder, &lse);
     clf__fused_bind_sinks(&binder, problem);
     clf__fused_bind_numbers(&binder, problem);
-    return clf__fused_launch_rows(run, &binder, problem, problem->q.shape[2], fused->rows[0], fused->items[0]);
+    return clf__fused_launch_rows(run, &binder, problem, clf__fused_shape_of(problem).queries, fused->rows[0],
+                                  fused->items[0]);
 }
 
 /* delta = sum(out * grad_out): 64 rows a group. */
@@ -83,7 +84,7 @@ static clf_status launch_delta(clf_run *run, const clf__fused *fused, const clf_
     clf__fused_bind(&binder, &problem->grad_out);
     clf__fused_bind(&binder, &delta);
     clf__fused_bind_shape(&binder, problem);
-    return clf__fused_launch_rows(run, &binder, problem, problem->q.shape[2], 64, 64);
+    return clf__fused_launch_rows(run, &binder, problem, clf__fused_shape_of(problem).queries, 64, 64);
 }
 
 static clf_status launch_gradient(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem,
@@ -91,6 +92,7 @@ static clf_status launch_gradient(clf_run *run, const clf__fused *fused, const c
 {
     clf_binder binder = clf_bind(kernel);
     const clf_tensor lse = clf__fused_lse(run, fused, problem), delta = clf__fused_delta(run, fused, problem);
+    const clf__fused_shape s = clf__fused_shape_of(problem);
     const int own = second && fused->rows[2] ? 2 : 1, rows = fused->rows[own], items = fused->items[own];
 
     clf__fused_bind_inputs(&binder, problem);
@@ -101,8 +103,8 @@ static clf_status launch_gradient(clf_run *run, const clf__fused *fused, const c
     if (second)
         clf__fused_bind(&binder, second);
     clf__fused_bind_numbers(&binder, problem);
-    return second ? clf__fused_launch_key_rows(run, &binder, problem, problem->k.shape[2], rows, items)
-                  : clf__fused_launch_rows(run, &binder, problem, problem->q.shape[2], rows, items);
+    return second ? clf__fused_launch_key_rows(run, &binder, problem, s.keys, rows, items)
+                  : clf__fused_launch_rows(run, &binder, problem, s.queries, rows, items);
 }
 
 clf_status clf__fused_gradients_rows(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)

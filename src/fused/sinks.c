@@ -11,9 +11,12 @@ void clf__fused_bind_sinks(clf_binder *binder, const clf__fused_problem *problem
 
 clf_status clf__fused_plan_sinks(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused)
 {
+    char options[96];
+
     if (!(clf_plan_passes(plan) & CLF_BACKWARD) || problem->grad_sinks.rank == 0)
         return CLF_SUCCESS;
-    return clf__plan_kernel(plan, "fused/sinks.cl", "", "clf_fused_backward_sinks", &fused->sinks);
+    clf__fused_sequence_options(problem, options, sizeof options);
+    return clf__plan_kernel(plan, "fused/sinks.cl", options, "clf_fused_backward_sinks", &fused->sinks);
 }
 
 clf_status clf__fused_backward_sinks(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)

@@ -1,6 +1,5 @@
 /* Who reads what in fused attention, with every family that can run here, in all storage types: groups of heads,
- * sinks. The
- * unit tests have the small ones of these. */
+ * sinks, sequences of different lengths. The unit tests have the small ones of these. */
 #include "../unit/fused_part.h"
 
 static const job jobs[] = {
@@ -12,6 +11,22 @@ static const job jobs[] = {
       .padding = true, .sinks = true },
     { .name = "sinks, causal", .batch = 2, .heads = 3, .k_heads = 1, .queries = 75, .keys = 69, .width = 64,
       .value_width = 64, .causal = true, .shift = -6, .sinks = true, .dropout = 0.25f },
+    { .name = "sequences", .batch = 1, .heads = 6, .k_heads = 2, .queries = 300, .keys = 311, .width = 64,
+      .value_width = 64, .causal = true, .bottom_right = true, .sequences = 5, .q_starts = { 2, 139, 139, 140, 290, 295 },
+      .k_starts = { 0, 45, 54, 54, 240, 311 }, .padding = true },
+    { .name = "sequences, aligned at the top left", .batch = 1, .heads = 2, .k_heads = 2, .queries = 300, .keys = 311,
+      .width = 32, .value_width = 40, .causal = true, .sequences = 4, .q_starts = { 0, 130, 131, 200, 300 },
+      .k_starts = { 0, 100, 103, 250, 311 }, .window = 40, .sinks = true, .max_queries = 130, .max_keys = 147 },
+    { .name = "gaps between keys", .batch = 1, .heads = 4, .k_heads = 1, .queries = 90, .keys = 300, .width = 32,
+      .value_width = 32, .causal = true, .bottom_right = true, .sequences = 3, .q_starts = { 0, 1, 5, 90 },
+      .k_starts = { 0, 100, 200, 300 }, .k_lengths = { 70, 0, 100 }, .dropout = 0.125f },
+    { .name = "queries in a row, keys in batches", .batch = 1, .heads = 4, .k_heads = 2, .queries = 9, .keys = 150,
+      .width = 64, .value_width = 64, .causal = true, .bottom_right = true, .sequences = 3, .q_starts = { 0, 1, 5, 9 },
+      .k_lengths = { 150, 33, 64 }, .max_queries = 4 },
+    { .name = "keys in a row, queries in batches", .batch = 2, .heads = 2, .k_heads = 2, .queries = 33, .keys = 150,
+      .width = 32, .value_width = 32, .sequences = 2, .k_starts = { 10, 60, 145 } },
+    { .name = "lengths", .batch = 2, .heads = 2, .k_heads = 2, .queries = 70, .keys = 150, .width = 32,
+      .value_width = 32, .causal = true, .bottom_right = true, .sequences = 2, .k_lengths = { 20, 140 }, .padding = true },
 };
 
 static void check_all(clf_device *device)
