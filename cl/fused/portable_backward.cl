@@ -2,8 +2,8 @@
  *
  *     clf_fused_delta_portable         delta = sum(out * grad_out)           a work-item a row
  *     clf_fused_backward_q_portable    rows are queries, keys pass by        s, dp -> ds;  dq += ds k
- *     clf_fused_backward_kv_portable   rows are keys, queries pass by        s, dp -> p, ds;  dv += p^T grad_out,
- *                                                                                             dk += ds^T q
+ *     clf_fused_backward_kv_portable   rows are keys, queries pass by,       s, dp -> p, ds;  dv += p^T grad_out,
+ *                                      one head after the other                               dk += ds^T q
  *
  * p = exp(s - lse), dp = grad_out v^T, ds = p (dp - delta). Scores are computed twice (seven products, not five),
  * which is what it costs to have every sum owned by one group: the result does not depend on scheduling.
@@ -29,19 +29,21 @@
 __kernel __attribute__((reqd_work_group_size(64, 1, 1)))
 void clf_fused_delta_portable(__global const clf_storage *out, long4 out_at,
                               __global const clf_storage *grad_out, long4 grad_out_at,
-                              __global float *delta, long4 delta_at, int8 shape)
+                              __global float *delta, long4 delta_at, int8 shape CLF_SEQUENCE_PARAMETERS)
 {
     const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
     const int b = bh / shape.s1, h = bh % shape.s1;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
     const int row = get_group_id(0) % groups * 64 + get_local_id(0);
     if (row >= shape.s2)
         return;
-    out += out_at.x + b * out_at.y + h * out_at.z + row * out_at.w;
-    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z + row * grad_out_at.w;
+    out += clf_queries_at(out_at, b, h, start) + row * out_at.w;
+    grad_out += clf_queries_at(grad_out_at, b, h, start) + row * grad_out_at.w;
     float sum = 0.0f;
     for (int e = 0; e < shape.s6; e++)
         sum = clf_fma(clf_load(out, e), clf_load(grad_out, e), sum);
-    delta[delta_at.x + b * delta_at.y + h * delta_at.z + row * delta_at.w] = sum;
+    delta[clf_queries_at(delta_at, b, h, start) + row * delta_at.w] = sum;
 }
 
 /* The gradient of queries: rows are queries, tiles of keys pass by. */
@@ -55,7 +57,7 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
                                    __global const float *lse, long4 lse_at,
                                    __global const float *delta, long4 delta_at,
                                    __global clf_storage *grad_q, long4 grad_q_at,
-                                   int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                   int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     __local float operands[OPERANDS] __attribute__((aligned(64)));
     __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
@@ -68,14 +70,19 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
     const int tiles = (shape.s2 + CLF_ROWS - 1) / CLF_ROWS;
     const int tile = tiles - 1 - get_group_id(0) % tiles, bh = get_group_id(0) / tiles;
     const int b = bh / shape.s1, h = bh % shape.s1;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    padding_at = clf_padding_at(padding_at, start);
+    if (CLF_SEQUENCES && tile * CLF_ROWS >= shape.s2)
+        return;
     const int q_first = tile * CLF_ROWS, q_mine = q_first + ty * CLF_HEIGHT;
-    q += q_at.x + b * q_at.y + h * q_at.z;
-    k += k_at.x + b * k_at.y + h * k_at.z;
-    v += v_at.x + b * v_at.y + h * v_at.z;
-    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z;
-    grad_q += grad_q_at.x + b * grad_q_at.y + h * grad_q_at.z;
-    lse += lse_at.x + b * lse_at.y + h * lse_at.z;
-    delta += delta_at.x + b * delta_at.y + h * delta_at.z;
+    q += clf_queries_at(q_at, b, h, start);
+    k += clf_keys_at(k_at, b, h, start);
+    v += clf_keys_at(v_at, b, h, start);
+    grad_out += clf_queries_at(grad_out_at, b, h, start);
+    grad_q += clf_queries_at(grad_q_at, b, h, start);
+    lse += clf_queries_at(lse_at, b, h, start);
+    delta += clf_queries_at(delta_at, b, h, start);
     const float scale = clf_query_scale(factor.x);
     __local float *mine = weights + ty * CLF_HEIGHT;
 
@@ -160,7 +167,8 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
                                     __global const float *delta, long4 delta_at,
                                     __global clf_storage *grad_k, long4 grad_k_at,
                                     __global clf_storage *grad_v, long4 grad_v_at,
-                                    int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                    int8 shape CLF_SEQUENCE_PARAMETERS,
+                                    float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     __local float operands[OPERANDS] __attribute__((aligned(64)));
     __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
@@ -171,18 +179,23 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
 
     const int item = get_local_id(0), tx = item % TX, ty = item / TX;
     const int tiles = (shape.s3 + CLF_ROWS - 1) / CLF_ROWS;
-    const int tile = get_group_id(0) % tiles, bh = get_group_id(0) / tiles;
-    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int tile = get_group_id(0) % tiles, owner = get_group_id(0) / tiles;
+    const int heads = shape.s1 / CLF_GROUPS, b = owner / heads, first_head = owner % heads * CLF_GROUPS;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    padding_at = clf_padding_at(padding_at, start);
+    if (CLF_SEQUENCES && tile * CLF_ROWS >= shape.s3)
+        return;
     const int k_first = tile * CLF_ROWS, k_mine = k_first + ty * CLF_HEIGHT;
-    q += q_at.x + b * q_at.y + h * q_at.z;
-    k += k_at.x + b * k_at.y + h * k_at.z;
-    v += v_at.x + b * v_at.y + h * v_at.z;
-    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z;
+    q += clf_queries_at(q_at, b, first_head, start);
+    k += clf_keys_at(k_at, b, first_head, start);
+    v += clf_keys_at(v_at, b, first_head, start);
+    grad_out += clf_queries_at(grad_out_at, b, first_head, start);
     const int wants_k = grad_k != 0, wants_v = grad_v != 0;
-    grad_k += grad_k_at.x + b * grad_k_at.y + h * grad_k_at.z;
-    grad_v += grad_v_at.x + b * grad_v_at.y + h * grad_v_at.z;
-    lse += lse_at.x + b * lse_at.y + h * lse_at.z;
-    delta += delta_at.x + b * delta_at.y + h * delta_at.z;
+    grad_k += clf_keys_at(grad_k_at, b, first_head, start);
+    grad_v += clf_keys_at(grad_v_at, b, first_head, start);
+    lse += clf_queries_at(lse_at, b, first_head, start);
+    delta += clf_queries_at(delta_at, b, first_head, start);
     const float scale = clf_query_scale(factor.x);
     __local float *mine = weights + ty * CLF_HEIGHT;
 
@@ -197,6 +210,12 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
         wild = 0;
 
     const int q_end = clf_queries_end(min(k_first + CLF_ROWS, shape.s3) - 1, shape);
+#if CLF_GROUPS > 1
+    for (int h = first_head; h < first_head + CLF_GROUPS; h++, q += q_at.z, grad_out += grad_out_at.z,
+             lse += lse_at.z, delta += delta_at.z)
+#else
+    const int h = first_head;
+#endif
     for (int first = clf_first_query(k_first, shape.s2, shape.s4); first < q_end; first += CLF_COLUMNS) {
         rows s[CLF_WIDTH], ds[CLF_WIDTH];
         EACH_COLUMN(CLEAR)
@@ -236,7 +255,8 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int n = item; n < CLF_ROWS * CLF_COLUMNS / 4; n += ITEMS) {
             const int row = n % (CLF_ROWS / 4) * 4, column = n / (CLF_ROWS / 4);
-            drop4(weights + column * PITCH(CLF_ROWS) + row, 1, (k_first + row) / 4, first + column, bh, random);
+            drop4(weights + column * PITCH(CLF_ROWS) + row, 1, (k_first + row) / 4, first + column, b * shape.s1 + h,
+                  random);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         EACH_COLUMN(DROP)

@@ -38,8 +38,8 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
                                 __global const clf_mask *mask, long8 mask_at,
                                 __global const uchar *padding, long4 padding_at,
                                 __global clf_storage *out, long4 out_at,
-                                __global float *lse, long4 lse_at,
-                                int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
+                                int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     __local float operands[TURNED > STRAIGHT ? TURNED : STRAIGHT] __attribute__((aligned(64)));
     __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
@@ -50,14 +50,20 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
     const int tiles = (shape.s2 + CLF_ROWS - 1) / CLF_ROWS;
     const int tile = tiles - 1 - get_group_id(0) % tiles, bh = get_group_id(0) / tiles;
     const int b = bh / shape.s1, h = bh % shape.s1;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    padding_at = clf_padding_at(padding_at, start);
+    if (CLF_SEQUENCES && tile * CLF_ROWS >= shape.s2)
+        return;
     const int q_first = tile * CLF_ROWS, q_mine = q_first + ty * CLF_HEIGHT;
-    q += q_at.x + b * q_at.y + h * q_at.z;
-    k += k_at.x + b * k_at.y + h * k_at.z;
-    v += v_at.x + b * v_at.y + h * v_at.z;
+    q += clf_queries_at(q_at, b, h, start);
+    k += clf_keys_at(k_at, b, h, start);
+    v += clf_keys_at(v_at, b, h, start);
     const float scale = clf_query_scale(factor.x);
     __local float *mine = weights + ty * CLF_HEIGHT;
 
-    rows acc[E_SHARE], base = (rows)(-INFINITY), sum = (rows)(0.0f);
+    const float sink = CLF_SINK(h);
+    rows acc[E_SHARE], base = (rows)(sink), sum = (rows)(tx == 0 && sink != -INFINITY ? 1.0f : 0.0f);
 #pragma unroll
     for (int c = 0; c < E_SHARE; c++)
         acc[c] = (rows)(0.0f);
@@ -130,13 +136,13 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
     for (int x = 0; x < TX; x++)
         sum += *(__local const rows *)(tops + x * CLF_ROWS + ty * CLF_HEIGHT);
     const rows inverse = sum == (rows)(0.0f) ? (rows)(0.0f) : factor.y / sum;
-    out += out_at.x + b * out_at.y + h * out_at.z;
+    out += clf_queries_at(out_at, b, h, start);
 #pragma unroll
     for (int c = 0; c < E_SHARE; c++)
         acc[c] *= inverse;
     STORE_SUMS(acc, E_SHARE, out, out_at.w, q_first, shape.s2, shape.s6)
     if (lse && tx == 0) {
-        lse += lse_at.x + b * lse_at.y + h * lse_at.z;
+        lse += clf_queries_at(lse_at, b, h, start);
 #define STORE_LSE(i) \
         if (q_mine + i < shape.s2) \
             lse[(q_mine + i) * (int)lse_at.w] = sum.s##i == 0.0f ? -INFINITY : clf_log_sum(base.s##i, sum.s##i);

@@ -21,6 +21,7 @@
 #include "prelude/math.cl"
 #include "prelude/philox.cl"
 #include "prelude/mask.cl"
+#include "fused/place.cl"
 
 #ifndef CLF_D
 #define CLF_D 64

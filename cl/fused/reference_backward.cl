@@ -11,15 +11,17 @@
 __kernel __attribute__((reqd_work_group_size(64, 1, 1)))
 void clf_fused_delta_reference(__global const clf_storage *out, long4 out_at,
                                __global const clf_storage *grad_out, long4 grad_out_at,
-                               __global float *delta, long4 delta_at, int8 shape)
+                               __global float *delta, long4 delta_at, int8 shape CLF_SEQUENCE_PARAMETERS)
 {
     const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
     const int b = bh / shape.s1, h = bh % shape.s1;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
     const int row = get_group_id(0) % groups * 64 + get_local_id(0);
     if (row < shape.s2)
-        delta[delta_at.x + b * delta_at.y + h * delta_at.z + row * delta_at.w] =
-            dot_product(out + out_at.x + b * out_at.y + h * out_at.z + row * out_at.w,
-                        grad_out + grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z + row * grad_out_at.w, CLF_E);
+        delta[clf_queries_at(delta_at, b, h, start) + row * delta_at.w] =
+            dot_product(out + clf_queries_at(out_at, b, h, start) + row * out_at.w,
+                        grad_out + clf_queries_at(grad_out_at, b, h, start) + row * grad_out_at.w, CLF_E);
 }
 
 /* The gradient of one raw score (before `scale`), and through *weight the dropped-out probability. Pointers are
@@ -64,20 +66,24 @@ void clf_fused_backward_q_reference(__global const clf_storage *q, long4 q_at,
                                     __global const float *lse, long4 lse_at,
                                     __global const float *delta, long4 delta_at,
                                     __global clf_storage *grad_q, long4 grad_q_at,
-                                    int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                    int8 shape CLF_SEQUENCE_PARAMETERS,
+                                    float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
     const int b = bh / shape.s1, h = bh % shape.s1;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
     const int row = get_group_id(0) % groups * 64 + get_local_id(0);
     if (row >= shape.s2)
         return;
-    q += q_at.x + b * q_at.y + h * q_at.z + row * q_at.w;
-    k += k_at.x + b * k_at.y + h * k_at.z;
-    v += v_at.x + b * v_at.y + h * v_at.z;
-    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z + row * grad_out_at.w;
-    grad_q += grad_q_at.x + b * grad_q_at.y + h * grad_q_at.z + row * grad_q_at.w;
-    const float log_sum = lse[lse_at.x + b * lse_at.y + h * lse_at.z + row * lse_at.w];
-    const float mean = delta[delta_at.x + b * delta_at.y + h * delta_at.z + row * delta_at.w];
+    q += clf_queries_at(q_at, b, h, start) + row * q_at.w;
+    padding_at = clf_padding_at(padding_at, start);
+    k += clf_keys_at(k_at, b, h, start);
+    v += clf_keys_at(v_at, b, h, start);
+    grad_out += clf_queries_at(grad_out_at, b, h, start) + row * grad_out_at.w;
+    grad_q += clf_queries_at(grad_q_at, b, h, start) + row * grad_q_at.w;
+    const float log_sum = lse[clf_queries_at(lse_at, b, h, start) + row * lse_at.w];
+    const float mean = delta[clf_queries_at(delta_at, b, h, start) + row * delta_at.w];
 
     float total[CLF_D];
     for (int d = 0; d < CLF_D; d++)
@@ -105,37 +111,41 @@ void clf_fused_backward_kv_reference(__global const clf_storage *q, long4 q_at,
                                      __global const float *delta, long4 delta_at,
                                      __global clf_storage *grad_k, long4 grad_k_at,
                                      __global clf_storage *grad_v, long4 grad_v_at,
-                                     int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                     int8 shape CLF_SEQUENCE_PARAMETERS,
+                                     float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     const int groups = (shape.s3 + 63) / 64, bh = get_group_id(0) / groups;
-    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int heads = shape.s1 / CLF_GROUPS, b = bh / heads, first_head = bh % heads * CLF_GROUPS;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
     const int key = get_group_id(0) % groups * 64 + get_local_id(0);
     if (key >= shape.s3)
         return;
-    q += q_at.x + b * q_at.y + h * q_at.z;
-    k += k_at.x + b * k_at.y + h * k_at.z + key * k_at.w;
-    v += v_at.x + b * v_at.y + h * v_at.z + key * v_at.w;
-    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z;
-    lse += lse_at.x + b * lse_at.y + h * lse_at.z;
-    delta += delta_at.x + b * delta_at.y + h * delta_at.z;
+    padding_at = clf_padding_at(padding_at, start);
+    k += clf_keys_at(k_at, b, first_head, start) + key * k_at.w;
+    v += clf_keys_at(v_at, b, first_head, start) + key * v_at.w;
 
     float total_k[CLF_D], total_v[CLF_E];
     for (int d = 0; d < CLF_D; d++)
         total_k[d] = 0.0f;
     for (int e = 0; e < CLF_E; e++)
         total_v[e] = 0.0f;
+    for (int h = first_head; h < first_head + CLF_GROUPS; h++)
     for (int row = clf_first_query(key, shape.s2, shape.s4); row < clf_queries_end(key, shape); row++) {
+        __global const clf_storage *query = q + clf_queries_at(q_at, b, h, start) + row * q_at.w;
+        __global const clf_storage *grad = grad_out + clf_queries_at(grad_out_at, b, h, start) + row * grad_out_at.w;
+        const float log_sum = lse[clf_queries_at(lse_at, b, h, start) + row * lse_at.w];
+        const float mean = delta[clf_queries_at(delta_at, b, h, start) + row * delta_at.w];
         float weight;
-        const float ds = differentiate(q + row * q_at.w, k, v, grad_out + row * grad_out_at.w, lse[row * lse_at.w],
-                                       delta[row * delta_at.w], b, h, row, key, &weight, mask, mask_at,
+        const float ds = differentiate(query, k, v, grad, log_sum, mean, b, h, row, key, &weight, mask, mask_at,
                                        padding, padding_at, shape, factor, random CLF_EXTRA_ARGUMENTS);
         for (int d = 0; d < CLF_D && ds != 0.0f; d++)
-            total_k[d] = clf_fma(ds, clf_load(q, row * q_at.w + d), total_k[d]);
+            total_k[d] = clf_fma(ds, clf_load(query, d), total_k[d]);
         for (int e = 0; e < CLF_E && weight != 0.0f; e++)
-            total_v[e] = clf_fma(weight, clf_load(grad_out, row * grad_out_at.w + e), total_v[e]);
+            total_v[e] = clf_fma(weight, clf_load(grad, e), total_v[e]);
     }
     for (int d = 0; d < CLF_D && grad_k; d++)
-        clf_store(total_k[d] * factor.x, grad_k, grad_k_at.x + b * grad_k_at.y + h * grad_k_at.z + key * grad_k_at.w + d);
+        clf_store(total_k[d] * factor.x, grad_k, clf_keys_at(grad_k_at, b, first_head, start) + key * grad_k_at.w + d);
     for (int e = 0; e < CLF_E && grad_v; e++)
-        clf_store(total_v[e], grad_v, grad_v_at.x + b * grad_v_at.y + h * grad_v_at.z + key * grad_v_at.w + e);
+        clf_store(total_v[e], grad_v, clf_keys_at(grad_v_at, b, first_head, start) + key * grad_v_at.w + e);
 }

@@ -15,24 +15,29 @@ void clf_fused_forward_reference(__global const clf_storage *q, long4 q_at,
                                  __global const clf_mask *mask, long8 mask_at,
                                  __global const uchar *padding, long4 padding_at,
                                  __global clf_storage *out, long4 out_at,
-                                 __global float *lse, long4 lse_at,
-                                 int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                 __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
+                                 int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
     const int b = bh / shape.s1, h = bh % shape.s1;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
     const int row = get_group_id(0) % groups * 64 + get_local_id(0);
     if (row >= shape.s2)
         return;
-    q += q_at.x + b * q_at.y + h * q_at.z + row * q_at.w;
-    k += k_at.x + b * k_at.y + h * k_at.z;
-    v += v_at.x + b * v_at.y + h * v_at.z;
-    out += out_at.x + b * out_at.y + h * out_at.z + row * out_at.w;
+    q += clf_queries_at(q_at, b, h, start) + row * q_at.w;
+    padding_at = clf_padding_at(padding_at, start);
+    k += clf_keys_at(k_at, b, h, start);
+    v += clf_keys_at(v_at, b, h, start);
+    out += clf_queries_at(out_at, b, h, start) + row * out_at.w;
 
     const int begin = clf_first_key(row, shape), end = clf_keys_seen(row, shape.s3, shape.s4);
-    float top = -INFINITY, sum = 0.0f;
+    const float sink = CLF_SINK(h);
+    float top = sink;
     for (int key = begin; key < end; key++)
         top = fmax(top, SCORE(key));
     const float anchor = top == -INFINITY ? 0.0f : top;
+    float sum = sink == -INFINITY ? 0.0f : clf_exp2(sink - anchor);
     for (int key = begin; key < end; key++)
         sum += clf_exp2(SCORE(key) - anchor);
 
@@ -57,6 +62,6 @@ void clf_fused_forward_reference(__global const clf_storage *q, long4 q_at,
             clf_store(total[e] * (CLF_DROPOUT ? factor.y : 1.0f) / sum, out, first + e);
     }
     if (lse)
-        lse[lse_at.x + b * lse_at.y + h * lse_at.z + row * lse_at.w] =
+        lse[clf_queries_at(lse_at, b, h, start) + row * lse_at.w] =
             sum == 0.0f ? -INFINITY : clf_log_sum(top, sum);
 }

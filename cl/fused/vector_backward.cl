@@ -9,7 +9,7 @@
  *                dv, dk      dq (added to partial_q)   dk += ds^T x queries
  *
  * Work split: a group owns every splits-th block of CLF_KEYS keys of one head. It keeps the block's keys,
- * values, dk and dv at hand and walks over all queries that see the block. dq gathers in the group's own
+ * values, dk and dv at hand and walks over all queries that see the block, head by head where several share it. dq gathers in the group's own
  * slice of partial_q; clf_fused_backward_q_vector adds the slices, in order. So each product is computed
  * once (a kernel for dq beside one for dk and dv would compute s and dp twice: seven products, not five)
  * and the result depends on `splits` but not on scheduling. About 165 KiB of private memory with D = E = 64,
@@ -23,10 +23,10 @@
  *
  * Order and NDRange, local always (1, 1, 1), CLF_LANES=16, CLF_ROWS and CLF_KEYS of this program:
  *   clf_fused_delta_vector       (ceil(Nq / CLF_ROWS), H, B)   delta = sum(out * grad_out)
- *   clf_fused_backward_vector    (splits, H, B)   splits in 1 .. ceil(Nk / CLF_KEYS), so that
- *                                                 splits * H * B keeps all cores busy
+ *   clf_fused_backward_vector    (splits, heads of k, B)   splits in 1 .. ceil(Nk / CLF_KEYS), so that
+ *                                                 splits * heads * B keeps all cores busy
  *   clf_fused_backward_q_vector  (ceil(Nq / CLF_ROWS), H, B)
- * partial_q: splits * B * H * Nq * (D rounded up to 16) floats, need not be cleared.
+ * partial_q: splits * B * H * Nq * (D rounded up to 16) floats, need not be cleared; partial_step from slice to slice.
  */
 #include "prelude/types.cl"
 #include "prelude/storage.cl"
@@ -34,6 +34,7 @@
 #include "prelude/philox.cl"
 #include "prelude/mask.cl"
 #include "prelude/tile.cl"
+#include "fused/place.cl"
 
 #ifndef CLF_D
 #define CLF_D 64 /* width of q and k */
@@ -147,19 +148,20 @@ static void multiply(int finite, const float *a, int a_row, int a_step, const fl
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void clf_fused_delta_vector(__global const clf_storage *out, long4 out_at,
                             __global const clf_storage *grad_out, long4 grad_out_at,
-                            __global float *delta, long4 delta_at, int8 shape)
+                            __global float *delta, long4 delta_at, int8 shape CLF_SEQUENCE_PARAMETERS)
 {
     float x[E_PADDED] __attribute__((aligned(64))), y[E_PADDED] __attribute__((aligned(64)));
     const int h = get_group_id(1), b = get_group_id(2);
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
     const int first = get_group_id(0) * CLF_ROWS, end = min(first + CLF_ROWS, shape.s2);
     for (int q = first; q < end; q++) {
-        clf_load_row(out, out_at.x + b * out_at.y + h * out_at.z + q * out_at.w, CLF_E, x, E_PADDED);
-        clf_load_row(grad_out, grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z + q * grad_out_at.w,
-                     CLF_E, y, E_PADDED);
+        clf_load_row(out, clf_queries_at(out_at, b, h, start) + q * out_at.w, CLF_E, x, E_PADDED);
+        clf_load_row(grad_out, clf_queries_at(grad_out_at, b, h, start) + q * grad_out_at.w, CLF_E, y, E_PADDED);
         float16 sum = (float16)(0.0f);
         for (int n = 0; n < E_PADDED; n += 16)
             sum = clf_fma(vload16(0, x + n), vload16(0, y + n), sum);
-        delta[delta_at.x + b * delta_at.y + h * delta_at.z + q * delta_at.w] = clf_sum16(sum);
+        delta[clf_queries_at(delta_at, b, h, start) + q * delta_at.w] = clf_sum16(sum);
     }
 }
 
@@ -174,8 +176,8 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
                                __global const float *delta, long4 delta_at,
                                __global clf_storage *grad_k, long4 grad_k_at,
                                __global clf_storage *grad_v, long4 grad_v_at,
-                               __global float *partial_q, long partial_at,
-                               int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                               __global float *partial_q, long4 partial_at, long partial_step,
+                               int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     float keys[CLF_KEYS * D_PADDED] __attribute__((aligned(64)));
     float keys_turned[D_PADDED * CLF_KEYS] __attribute__((aligned(64)));
@@ -189,17 +191,18 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
     float ds[CLF_ROWS * CLF_KEYS] __attribute__((aligned(64)));
     float log_sum[CLF_ROWS], log_rest[CLF_ROWS], mean[CLF_ROWS];
 
-    const int split = get_group_id(0), splits = get_num_groups(0), h = get_group_id(1), b = get_group_id(2);
-    const long q_base = q_at.x + b * q_at.y + h * q_at.z, k_base = k_at.x + b * k_at.y + h * k_at.z;
-    const long v_base = v_at.x + b * v_at.y + h * v_at.z;
-    const long grad_base = grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z;
-    const long lse_base = lse_at.x + b * lse_at.y + h * lse_at.z;
-    const long delta_base = delta_at.x + b * delta_at.y + h * delta_at.z;
+    const int split = get_group_id(0), splits = get_num_groups(0), b = get_group_id(2);
+    const int first_head = get_group_id(1) * CLF_GROUPS;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    padding_at = clf_padding_at(padding_at, start);
+    const long k_base = clf_keys_at(k_at, b, first_head, start), v_base = clf_keys_at(v_at, b, first_head, start);
     const float q_scale = clf_query_scale(factor.x), keep_scale = CLF_DROPOUT ? factor.y : 1.0f;
 
-    partial_q += partial_at + (((long)split * shape.s0 + b) * shape.s1 + h) * shape.s2 * D_PADDED;
+    partial_q += clf_queries_at(partial_at, b, first_head, start) + split * partial_step;
+    for (int h = 0; h < CLF_GROUPS; h++)
     for (long n = 0; n < (long)shape.s2 * D_PADDED; n += 16)
-        vstore16((float16)(0.0f), 0, partial_q + n);
+        vstore16((float16)(0.0f), 0, partial_q + h * partial_at.z + n);
 
     for (int k_first = split * CLF_KEYS; k_first < shape.s3; k_first += splits * CLF_KEYS) {
         const int k_count = min(CLF_KEYS, shape.s3 - k_first);
@@ -212,7 +215,10 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
         clear(dv, CLF_KEYS * E_PADDED);
 
         const int q_end = clf_queries_end(k_first + k_count - 1, shape);
+        for (int h = first_head; h < first_head + CLF_GROUPS; h++)
         for (int q_first = clf_first_query(k_first, shape.s2, shape.s4); q_first < q_end; q_first += CLF_ROWS) {
+            const long q_base = clf_queries_at(q_at, b, h, start), grad_base = clf_queries_at(grad_out_at, b, h, start);
+            const long lse_base = clf_queries_at(lse_at, b, h, start), delta_base = clf_queries_at(delta_at, b, h, start);
             const int q_count = min(CLF_ROWS, q_end - q_first);
             const int queries_finite = clf_pack(q, q_base + q_first * q_at.w, q_at.w, q_count, CLF_ROWS,
                                                 CLF_D, queries, D_PADDED);
@@ -221,7 +227,7 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
             scale_rows(queries, CLF_ROWS * D_PADDED, q_scale);
             fetch_rows(lse, lse_base + q_first * lse_at.w, lse_at.w,
                        delta, delta_base + q_first * delta_at.w, delta_at.w, q_count, log_sum, log_rest, mean);
-            __global float *partial = partial_q + (long)q_first * D_PADDED;
+            __global float *partial = partial_q + (h - first_head) * partial_at.z + (long)q_first * D_PADDED;
             for (int n = 0; n < q_count * D_PADDED; n += 16)
                 vstore16(vload16(0, partial + n), 0, dq + n);
 
@@ -259,33 +265,35 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
         for (int r = 0; r < k_count; r++) {
             if (grad_k)
                 clf_store_row(dk + r * D_PADDED, CLF_D, grad_k,
-                              grad_k_at.x + b * grad_k_at.y + h * grad_k_at.z + (k_first + r) * grad_k_at.w);
+                              clf_keys_at(grad_k_at, b, first_head, start) + (k_first + r) * grad_k_at.w);
             if (grad_v)
                 clf_store_row(dv + r * E_PADDED, CLF_E, grad_v,
-                              grad_v_at.x + b * grad_v_at.y + h * grad_v_at.z + (k_first + r) * grad_v_at.w);
+                              clf_keys_at(grad_v_at, b, first_head, start) + (k_first + r) * grad_v_at.w);
         }
     }
 }
 
 /* grad_q = scale * (sum of the slices). */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
-void clf_fused_backward_q_vector(__global const float *partial_q, long partial_at, int splits,
+void clf_fused_backward_q_vector(__global const float *partial_q, long4 partial_at, long partial_step, int splits,
                                  __global clf_storage *grad_q, long4 grad_q_at,
-                                 int8 shape, float4 factor)
+                                 int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor)
 {
     float total[D_PADDED] __attribute__((aligned(64)));
     const int h = get_group_id(1), b = get_group_id(2);
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
     const int first = get_group_id(0) * CLF_ROWS, end = min(first + CLF_ROWS, shape.s2);
     for (int q = first; q < end; q++) {
         for (int n = 0; n < D_PADDED; n += 16) {
             float16 sum = (float16)(0.0f);
             for (int split = 0; split < splits; split++) {
-                const long row = (((long)split * shape.s0 + b) * shape.s1 + h) * shape.s2 + q;
-                sum += vload16(0, partial_q + partial_at + row * D_PADDED + n);
+                sum += vload16(0, partial_q + clf_queries_at(partial_at, b, h, start) + split * partial_step +
+                                      (long)q * D_PADDED + n);
             }
             vstore16(sum * factor.x, 0, total + n);
         }
         clf_store_row(total, CLF_D, grad_q,
-                      grad_q_at.x + b * grad_q_at.y + h * grad_q_at.z + q * grad_q_at.w);
+                      clf_queries_at(grad_q_at, b, h, start) + q * grad_q_at.w);
     }
 }

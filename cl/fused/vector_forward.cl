@@ -34,6 +34,7 @@
 #include "prelude/philox.cl"
 #include "prelude/mask.cl"
 #include "prelude/tile.cl"
+#include "fused/place.cl"
 
 #ifndef CLF_D
 #define CLF_D 64 /* width of q and k */
@@ -57,8 +58,8 @@
 /* How far, in powers of two, a score may rise above its row's base before the row is rescaled. */
 #define SLACK 8.0f
 
-/* Fetch and scale the queries, clear what their rows will sum. */
-static void start(__global const clf_storage *q, long at, long stride, int count, float scale,
+/* Fetch and scale the queries, clear what their rows will sum, but for the sink. */
+static void begin(__global const clf_storage *q, long at, long stride, int count, float scale, float sink,
                   float *queries, float *acc, float *sum, float *base, float *limit)
 {
     const int rows = (count + CLF_TILE_ROWS - 1) / CLF_TILE_ROWS * CLF_TILE_ROWS;
@@ -69,8 +70,9 @@ static void start(__global const clf_storage *q, long at, long stride, int count
         vstore16((float16)(0.0f), 0, acc + n);
     for (int r = 0; r < rows; r++) {
         vstore16((float16)(0.0f), 0, sum + r * 16);
-        base[r] = 0.0f;
-        limit[r] = -INFINITY;
+        sum[r * 16] = sink == -INFINITY ? 0.0f : 1.0f;
+        base[r] = sink == -INFINITY ? 0.0f : sink;
+        limit[r] = sink == -INFINITY ? sink : sink + SLACK;
     }
 }
 
@@ -147,8 +149,8 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
                               __global const clf_mask *mask, long8 mask_at,
                               __global const uchar *padding, long4 padding_at,
                               __global clf_storage *out, long4 out_at,
-                              __global float *lse, long4 lse_at,
-                              int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                              __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
+                              int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
 {
     float queries[CLF_ROWS * D_PADDED] __attribute__((aligned(64)));
     float acc[CLF_ROWS * E_PADDED] __attribute__((aligned(64)));
@@ -161,11 +163,16 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
     const int h = get_group_id(1), b = get_group_id(2);
     /* The last rows see most keys: start with them, so that no core is left with a long one in the end. */
     const int block = CLF_CAUSAL ? get_num_groups(0) - 1 - get_group_id(0) : get_group_id(0);
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    padding_at = clf_padding_at(padding_at, start);
+    if (CLF_SEQUENCES && block * CLF_ROWS >= shape.s2)
+        return;
     const int q_first = block * CLF_ROWS, q_count = min(CLF_ROWS, shape.s2 - q_first);
-    const long q_base = q_at.x + b * q_at.y + h * q_at.z, k_base = k_at.x + b * k_at.y + h * k_at.z;
-    const long v_base = v_at.x + b * v_at.y + h * v_at.z;
+    const long q_base = clf_queries_at(q_at, b, h, start);
+    const long k_base = clf_keys_at(k_at, b, h, start), v_base = clf_keys_at(v_at, b, h, start);
 
-    start(q, q_base + q_first * q_at.w, q_at.w, q_count, clf_query_scale(factor.x),
+    begin(q, q_base + q_first * q_at.w, q_at.w, q_count, clf_query_scale(factor.x), CLF_SINK(h),
           queries, acc, sum, base, limit);
 
     const int k_end = clf_keys_seen(q_first + q_count - 1, shape.s3, shape.s4);
@@ -206,9 +213,9 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
         for (int n = 0; n < E_PADDED; n += 16)
             vstore16(vload16(0, acc + r * E_PADDED + n) * scale, 0, acc + r * E_PADDED + n);
         clf_store_row(acc + r * E_PADDED, CLF_E, out,
-                      out_at.x + b * out_at.y + h * out_at.z + (q_first + r) * out_at.w);
+                      clf_queries_at(out_at, b, h, start) + (q_first + r) * out_at.w);
         if (lse)
-            lse[lse_at.x + b * lse_at.y + h * lse_at.z + (q_first + r) * lse_at.w] =
+            lse[clf_queries_at(lse_at, b, h, start) + (q_first + r) * lse_at.w] =
                 total == 0.0f ? -INFINITY : base[r] * CLF_LN2 + log(total);
     }
 }

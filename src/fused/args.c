@@ -7,9 +7,7 @@
 
 static clf_tensor row_sums(const clf_buffer *buffer, uint64_t offset, const clf__fused_problem *problem)
 {
-    const clf__fused_shape s = clf__fused_shape_of(problem);
-    const int64_t shape[3] = { s.batch, s.heads, s.queries };
-    clf_tensor tensor = clf_tensor_view(buffer->mem, CLF_F32, 3, shape);
+    clf_tensor tensor = clf_tensor_view(buffer->mem, CLF_F32, 3, problem->q.shape);
 
     tensor.offset = buffer->offset + offset;
     return tensor;
@@ -73,12 +71,16 @@ static void add_changes(const clf__fused_problem *problem, char *options, size_t
 void clf__fused_options(const clf__fused_problem *problem, int width, int value_width, const char *more, char *options,
                         size_t size)
 {
+    char sequences[96];
+
+    clf__fused_sequence_options(problem, sequences, sizeof sequences);
     (void)snprintf(options, size,
                    "-DCLF_D=%d -DCLF_E=%d -DCLF_STORAGE=%d -DCLF_CAUSAL=%d -DCLF_MASK=%d -DCLF_KEY_PADDING=%d "
-                   "-DCLF_DROPOUT=%d -DCLF_WINDOW=%d %s",
+                   "-DCLF_DROPOUT=%d -DCLF_WINDOW=%d -DCLF_GROUPS=%d -DCLF_SINKS=%d %s %s",
                    width, value_width, storage_of(problem->q.dtype), problem->causal,
                    mask_of(&problem->mask), problem->padding.rank > 0, problem->dropout > 0,
-                   problem->causal && problem->window > 0, more);
+                   problem->causal && problem->window > 0, clf__fused_groups(problem), problem->sinks.rank > 0,
+                   sequences, more);
     add_changes(problem, options, size);
 }
 
@@ -132,11 +134,14 @@ void clf__fused_bind_inputs(clf_binder *binder, const clf__fused_problem *proble
 void clf__fused_bind_shape(clf_binder *binder, const clf__fused_problem *problem)
 {
     const clf__fused_shape s = clf__fused_shape_of(problem);
+    const bool known = problem->bottom_right && !clf__fused_has_sequences(problem); /* otherwise kernels add it */
+    const int64_t shift = problem->shift + (known ? s.keys - s.queries : 0);
     const cl_int8 shape = { { (cl_int)s.batch, (cl_int)s.heads, (cl_int)s.queries, (cl_int)s.keys,
-                              (cl_int)problem->shift, (cl_int)s.width, (cl_int)s.value_width,
+                              (cl_int)shift, (cl_int)s.width, (cl_int)s.value_width,
                               (cl_int)problem->window } };
 
     clf_bind_value(binder, &shape, sizeof shape);
+    clf__fused_bind_sequences(binder, problem);
 }
 
 /* CLF_EXTRA_PARAMETERS of cl/prelude/change.cl. */

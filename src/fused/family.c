@@ -76,12 +76,29 @@ static bool has_features(const clf__fused_family *family, unsigned asked, int pa
     return false;
 }
 
+static int64_t at_most(int64_t rows, int64_t promised)
+{
+    return promised > 0 && promised < rows ? promised : rows;
+}
+
 clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem)
 {
-    return (clf__fused_shape){
-        .batch = problem->q.shape[0],   .heads = problem->q.shape[1], .queries = problem->q.shape[2],
-        .keys = problem->k.shape[2],    .width = problem->q.shape[3], .value_width = problem->v.shape[3],
-    };
+    const clf_tensor *q = &problem->q, *k = &problem->k, *starts = &problem->q_starts;
+    clf__fused_shape s = { .batch = q->shape[0], .heads = q->shape[1], .queries = q->shape[2], .keys = k->shape[2],
+                           .width = q->shape[3], .value_width = problem->v.shape[3] };
+
+    if (starts->rank > 0) {
+        s.batch = starts->shape[0] - 1;
+        s.queries = at_most(s.queries, problem->max_queries);
+    }
+    if (problem->k_starts.rank > 0)
+        s.keys = at_most(s.keys, problem->max_keys);
+    return s;
+}
+
+int clf__fused_groups(const clf__fused_problem *problem)
+{
+    return problem->k.shape[1] > 0 ? (int)(problem->q.shape[1] / problem->k.shape[1]) : 1;
 }
 
 /* Kernels count in int inside one head: rows * stride + width. */
@@ -127,6 +144,18 @@ static bool is_possible(const clf__fused_problem *p, int passes, char *why, size
         (void)snprintf(why, size, "backward needs 'score_mod_slope', the derivative of 'score_mod'");
         return false;
     }
+    if (p->v.shape[1] != p->k.shape[1] || s.heads != clf__fused_groups(p) * p->k.shape[1]) {
+        (void)snprintf(why, size, "q has %lld heads, k %lld and v %lld: those of k and v must be as many and divide q's",
+                       (long long)s.heads, (long long)p->k.shape[1], (long long)p->v.shape[1]);
+        return false;
+    }
+    if (p->sinks.rank > 0 && (p->sinks.dtype != CLF_F32 || p->sinks.rank != 1 || p->sinks.shape[0] != s.heads)) {
+        (void)snprintf(why, size, "there are %lld sinks of type %s for %lld heads: one F32 for each",
+                       (long long)p->sinks.shape[0], clf_dtype_name(p->sinks.dtype), (long long)s.heads);
+        return false;
+    }
+    if (!clf__fused_sequences_fit(p, why, size))
+        return false;
     if (p->causal && (p->shift > INT_MAX / 4 || p->shift < -INT_MAX / 4 || p->window < 0 || p->window > INT_MAX / 2)) {
         (void)snprintf(why, size, "the causal shift is %lld, the window %lld", (long long)p->shift,
                        (long long)p->window);
@@ -138,8 +167,8 @@ static bool is_possible(const clf__fused_problem *p, int passes, char *why, size
 /* Saved and scratch memory that every family uses alike. */
 static void reserve(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused)
 {
-    const clf__fused_shape s = clf__fused_shape_of(problem);
-    const uint64_t bytes = (uint64_t)(s.batch * s.heads) * (uint64_t)s.queries * sizeof(float);
+    const int64_t *q = problem->q.shape;
+    const uint64_t bytes = (uint64_t)(q[0] * q[1]) * (uint64_t)q[2] * sizeof(float);
 
     if (!(clf_plan_passes(plan) & CLF_BACKWARD))
         return;
@@ -186,15 +215,24 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
     fused->family = *family;
     reserve(plan, problem, fused);
     clf_plan_set_family(plan, (*family)->name);
-    return (*family)->plan(plan, problem, fused);
+    clf_status status = clf__fused_plan_gaps(plan, problem, fused);
+    if (!status)
+        status = clf__fused_plan_sinks(plan, problem, fused);
+    return status ? status : (*family)->plan(plan, problem, fused);
 }
 
 clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
-    return fused->family->forward(run, fused, problem);
+    const clf_status status = fused->family->forward(run, fused, problem);
+
+    return status ? status : clf__fused_forward_gaps(run, fused, problem);
 }
 
 clf_status clf__fused_backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
-    return fused->family->backward(run, fused, problem);
+    clf_status status = fused->family->backward(run, fused, problem);
+
+    if (!status)
+        status = clf__fused_backward_sinks(run, fused, problem);
+    return status ? status : clf__fused_backward_gaps(run, fused, problem);
 }

@@ -43,11 +43,13 @@ typedef struct clf__fused_family {
 extern const clf__fused_family clf__fused_reference, clf__fused_portable, clf__fused_vector,
                                 clf__fused_nvidia_mma, clf__fused_nvidia_wgmma;
 
-/* The extents of a problem. */
+/* The extents of a problem: those of its tensors, or how many sequences there are and the most rows of one. */
 typedef struct clf__fused_shape {
     int64_t batch, heads, queries, keys, width, value_width;
 } clf__fused_shape;
 clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem);
+/* Heads of q for each head of k. */
+int clf__fused_groups(const clf__fused_problem *problem);
 
 #define CLF__FUSED_OPTIONS 2048 /* enough for three snippets and four names of the lengths that snippet.h allows */
 
@@ -67,12 +69,30 @@ void clf__fused_bind_shape(clf_binder *binder, const clf__fused_problem *problem
 /* shape factor random, and last what changes scores need */
 void clf__fused_bind_numbers(clf_binder *binder, const clf__fused_problem *problem);
 
+/* Sequences: options and arguments (behind shape) of all kernels that count their rows, and what is possible. What rows
+ * of no sequence hold is written after each pass. */
+bool       clf__fused_has_sequences(const clf__fused_problem *problem);
+void       clf__fused_sequence_options(const clf__fused_problem *problem, char *options, size_t size);
+void       clf__fused_bind_sequences(clf_binder *binder, const clf__fused_problem *problem);
+bool       clf__fused_sequences_fit(const clf__fused_problem *problem, char *why, size_t size);
+clf_status clf__fused_plan_gaps(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
+clf_status clf__fused_forward_gaps(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+clf_status clf__fused_backward_gaps(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+
+/* Sinks: behind lse among the arguments of forward kernels, where the problem has them; their gradient, when lse and
+ * delta are there. */
+void       clf__fused_bind_sinks(clf_binder *binder, const clf__fused_problem *problem);
+clf_status clf__fused_plan_sinks(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
+clf_status clf__fused_backward_sinks(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+
 /* Is a grid of groups of `items` for `rows` rows each within what devices count in? */
 bool clf__fused_grid_fits(const clf__fused_problem *problem, int rows, int items, char *why, size_t size);
 
-/* A one-dimensional grid: a group of `items` for every `rows` of `count`, in every head. */
+/* A one-dimensional grid: a group of `items` for every `rows` of `count`, in every head of q, or of k. */
 clf_status clf__fused_launch_rows(clf_run *run, const clf_binder *binder, const clf__fused_problem *problem,
                                   int64_t count, int rows, int items);
+clf_status clf__fused_launch_key_rows(clf_run *run, const clf_binder *binder, const clf__fused_problem *problem,
+                                      int64_t count, int rows, int items);
 
 /* Families whose groups own rows: forward is one kernel; backward is delta (64 rows a group), then grad_q, then
  * grad_k and grad_v. Kernels are named clf_fused_<what>_<family>; options are those of forward and backward. */

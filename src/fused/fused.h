@@ -41,10 +41,13 @@ typedef struct clf__fused_problem {
     float      dropout;   /* 0 when not training */
     uint64_t   seed, offset;
 
-    /* sequences of different lengths: then q, k, v and out have batch 1 and all sequences in a row, lse [1, H, rows] */
-    clf_tensor q_starts, k_starts;   /* [S + 1] i32: sequence s has the rows starts[s] .. starts[s + 1] - 1 */
+    /* Sequences of different lengths: with q_starts q and out have batch 1 and all sequences in a row, lse is
+     * [1, H, rows]; with k_starts k and v. Everything else counts within a sequence, dropout as in a batch of them.
+     * Rows of no sequence, and slots that hold no key, need not hold numbers: out and gradients are 0 there, lse -inf.
+     * A sequence of more rows than promised has NaN in those beyond. */
+    clf_tensor q_starts, k_starts;   /* [S + 1] i32, ascending: sequence s has the rows starts[s] .. starts[s + 1] - 1 */
     clf_tensor k_lengths;            /* [S] i32: only so many of them are keys; also without k_starts */
-    int64_t    max_queries, max_keys; /* of a sequence */
+    int64_t    max_queries, max_keys; /* of a sequence, where there are starts; 0 = all rows */
     bool       bottom_right;         /* `shift` counts from each sequence's own Nk - Nq */
 
     /* keys and values in pages: k and v are [pages, heads, page, width], sequence s reads block_table[s][key / page] */
@@ -60,6 +63,8 @@ struct clf__fused_family;
 typedef struct clf__fused {
     const struct clf__fused_family *family;
     cl_kernel forward, delta, backward[2];
+    cl_kernel sinks;                  /* their gradient */
+    cl_kernel gaps[3];                /* rows of no sequence: of out, of lse, of gradients */
     int       rows[3], items[3];      /* of a group, in forward and in backward; [2] for keys if not as for queries */
     int       most_groups;            /* of forward, which then go on with more rows; 0 = as many as there are rows for */
     int       splits;                 /* slices of a gradient that are added in the end */
@@ -99,6 +104,6 @@ const char *clf__fused_feature(const clf_device *device, const char *family, int
     { "fused/vector_forward.cl", "fused/vector_backward.cl", "fused/portable_forward.cl",                           \
       "fused/portable_backward.cl", "fused/nvidia_wgmma_forward.cl", "fused/nvidia_mma_forward.cl",                 \
       "fused/nvidia_mma_backward_q.cl", "fused/nvidia_mma_backward_kv.cl", "fused/reference_forward.cl",            \
-      "fused/reference_backward.cl" }
+      "fused/reference_backward.cl", "fused/sinks.cl", "fused/gaps.cl" }
 
 #endif

@@ -38,14 +38,26 @@ bool clf__fused_grid_fits(const clf__fused_problem *problem, int rows, int items
     return false;
 }
 
+static clf_status launch(clf_run *run, const clf_binder *binder, int64_t heads, int64_t count, int rows, int items)
+{
+    const int64_t groups = (count + rows - 1) / rows * heads;
+    const size_t global = (size_t)groups * (size_t)items, local = (size_t)items;
+
+    return clf_launch(run, binder, 1, &global, &local);
+}
+
 clf_status clf__fused_launch_rows(clf_run *run, const clf_binder *binder, const clf__fused_problem *problem,
                                   int64_t count, int rows, int items)
 {
     const clf__fused_shape s = clf__fused_shape_of(problem);
-    const int64_t groups = (count + rows - 1) / rows * (s.batch * s.heads);
-    const size_t global = (size_t)groups * (size_t)items, local = (size_t)items;
 
-    return clf_launch(run, binder, 1, &global, &local);
+    return launch(run, binder, s.batch * s.heads, count, rows, items);
+}
+
+clf_status clf__fused_launch_key_rows(clf_run *run, const clf_binder *binder, const clf__fused_problem *problem,
+                                      int64_t count, int rows, int items)
+{
+    return launch(run, binder, clf__fused_shape_of(problem).batch * problem->k.shape[1], count, rows, items);
 }
 
 clf_status clf__fused_forward_rows(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
@@ -56,8 +68,10 @@ clf_status clf__fused_forward_rows(clf_run *run, const clf__fused *fused, const 
     clf__fused_bind_inputs(&binder, problem);
     clf__fused_bind(&binder, &problem->out);
     clf__fused_bind(&binder, &lse);
+    clf__fused_bind_sinks(&binder, problem);
     clf__fused_bind_numbers(&binder, problem);
-    return clf__fused_launch_rows(run, &binder, problem, problem->q.shape[2], fused->rows[0], fused->items[0]);
+    return clf__fused_launch_rows(run, &binder, problem, clf__fused_shape_of(problem).queries, fused->rows[0],
+                                  fused->items[0]);
 }
 
 /* delta = sum(out * grad_out): 64 rows a group. */
@@ -70,7 +84,7 @@ static clf_status launch_delta(clf_run *run, const clf__fused *fused, const clf_
     clf__fused_bind(&binder, &problem->grad_out);
     clf__fused_bind(&binder, &delta);
     clf__fused_bind_shape(&binder, problem);
-    return clf__fused_launch_rows(run, &binder, problem, problem->q.shape[2], 64, 64);
+    return clf__fused_launch_rows(run, &binder, problem, clf__fused_shape_of(problem).queries, 64, 64);
 }
 
 static clf_status launch_gradient(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem,
@@ -78,8 +92,8 @@ static clf_status launch_gradient(clf_run *run, const clf__fused *fused, const c
 {
     clf_binder binder = clf_bind(kernel);
     const clf_tensor lse = clf__fused_lse(run, fused, problem), delta = clf__fused_delta(run, fused, problem);
-    const int64_t count = second ? problem->k.shape[2] : problem->q.shape[2];
-    const int own = second && fused->rows[2] ? 2 : 1;
+    const clf__fused_shape s = clf__fused_shape_of(problem);
+    const int own = second && fused->rows[2] ? 2 : 1, rows = fused->rows[own], items = fused->items[own];
 
     clf__fused_bind_inputs(&binder, problem);
     clf__fused_bind(&binder, &problem->grad_out);
@@ -89,7 +103,8 @@ static clf_status launch_gradient(clf_run *run, const clf__fused *fused, const c
     if (second)
         clf__fused_bind(&binder, second);
     clf__fused_bind_numbers(&binder, problem);
-    return clf__fused_launch_rows(run, &binder, problem, count, fused->rows[own], fused->items[own]);
+    return second ? clf__fused_launch_key_rows(run, &binder, problem, s.keys, rows, items)
+                  : clf__fused_launch_rows(run, &binder, problem, s.queries, rows, items);
 }
 
 clf_status clf__fused_gradients_rows(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)

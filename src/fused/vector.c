@@ -5,7 +5,8 @@
 
 enum {
     FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT |
-               CLF__FUSED_SOFTCAP | CLF__FUSED_ALIBI | CLF__FUSED_SCORE_MOD | CLF__FUSED_EXTRAS
+               CLF__FUSED_SOFTCAP | CLF__FUSED_ALIBI | CLF__FUSED_SCORE_MOD | CLF__FUSED_EXTRAS | CLF__FUSED_GROUPS |
+               CLF__FUSED_SINKS | CLF__FUSED_STARTS | CLF__FUSED_LENGTHS
 };
 
 /* Queries and keys of a block, by the widths of q and v together. */
@@ -43,7 +44,7 @@ static int share_rows(int rows, const clf__fused_problem *problem, int64_t cores
 static int choose_splits(const clf__fused_problem *problem, int keys, int64_t cores)
 {
     const clf__fused_shape s = clf__fused_shape_of(problem);
-    const int64_t heads = s.batch * s.heads > 0 ? s.batch * s.heads : 1, blocks = (s.keys + keys - 1) / keys;
+    const int64_t all = s.batch * problem->k.shape[1], heads = all > 0 ? all : 1, blocks = (s.keys + keys - 1) / keys;
     int64_t splits = (2 * cores + heads - 1) / heads;
 
     splits = splits > blocks ? blocks : splits;
@@ -69,11 +70,11 @@ static uint64_t elements(const clf_tensor *tensor)
 
 static void reserve(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
 {
-    const clf__fused_shape s = clf__fused_shape_of(problem);
-    const uint64_t rows = (uint64_t)(s.batch * s.heads) * (uint64_t)s.queries;
+    const int64_t *q = problem->q.shape;
+    const uint64_t rows = (uint64_t)(q[0] * q[1]) * (uint64_t)q[2];
     const bool has_k = problem->grad_k.rank > 0, has_v = problem->grad_v.rank > 0;
 
-    fused->scratch = clf_plan_workspace(plan_, (uint64_t)fused->splits * rows * (uint64_t)((s.width + 15) / 16 * 16) *
+    fused->scratch = clf_plan_workspace(plan_, (uint64_t)fused->splits * rows * (uint64_t)((q[3] + 15) / 16 * 16) *
                                                    sizeof(float));
     /* One kernel writes both gradients: what nobody wants goes to scratch. */
     if (!has_k)
@@ -114,18 +115,19 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
     return status;
 }
 
-/* A group of one work-item for each of `groups` in every head. */
-static clf_status launch(clf_run *run, const clf_binder *binder, const clf__fused_problem *problem, int64_t groups)
+/* A group of one work-item for each of `groups` in every one of `heads`. */
+static clf_status launch(clf_run *run, const clf_binder *binder, const clf__fused_problem *problem, int64_t heads,
+                         int64_t groups)
 {
-    const clf__fused_shape s = clf__fused_shape_of(problem);
-    const size_t global[3] = { (size_t)groups, (size_t)s.heads, (size_t)s.batch }, local[3] = { 1, 1, 1 };
+    const int64_t batch = clf__fused_shape_of(problem).batch;
+    const size_t global[3] = { (size_t)groups, (size_t)heads, (size_t)batch }, local[3] = { 1, 1, 1 };
 
     return clf_launch(run, binder, 3, global, local);
 }
 
 static int64_t blocks_of(const clf__fused *fused, const clf__fused_problem *problem, int pass)
 {
-    return (problem->q.shape[2] + fused->rows[pass] - 1) / fused->rows[pass];
+    return (clf__fused_shape_of(problem).queries + fused->rows[pass] - 1) / fused->rows[pass];
 }
 
 static clf_status forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
@@ -136,8 +138,9 @@ static clf_status forward(clf_run *run, const clf__fused *fused, const clf__fuse
     clf__fused_bind_inputs(&binder, problem);
     clf__fused_bind(&binder, &problem->out);
     clf__fused_bind(&binder, &lse);
+    clf__fused_bind_sinks(&binder, problem);
     clf__fused_bind_numbers(&binder, problem);
-    return launch(run, &binder, problem, blocks_of(fused, problem, 0));
+    return launch(run, &binder, problem, problem->q.shape[1], blocks_of(fused, problem, 0));
 }
 
 static clf_status launch_delta(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
@@ -149,7 +152,7 @@ static clf_status launch_delta(clf_run *run, const clf__fused *fused, const clf_
     clf__fused_bind(&binder, &problem->grad_out);
     clf__fused_bind(&binder, &delta);
     clf__fused_bind_shape(&binder, problem);
-    return launch(run, &binder, problem, blocks_of(fused, problem, 1));
+    return launch(run, &binder, problem, problem->q.shape[1], blocks_of(fused, problem, 1));
 }
 
 /* The gradient, or a contiguous stand-in in the workspace. */
@@ -165,14 +168,19 @@ static clf_tensor wanted_or_scratch(const clf_run *run, const clf_tensor *gradie
     return stand_in;
 }
 
-/* partial_q and where it starts, in floats. */
-static void bind_partial(clf_binder *binder, const clf_run *run, const clf__fused *fused)
+/* partial_q: where a slice has its rows, and the step from slice to slice. */
+static void bind_partial(clf_binder *binder, const clf_run *run, const clf__fused *fused,
+                         const clf__fused_problem *problem)
 {
     const clf_buffer workspace = clf_run_workspace(run);
-    const cl_long at = (cl_long)((workspace.offset + fused->scratch) / sizeof(float));
+    const int64_t *q = problem->q.shape;
+    const int64_t shape[4] = { q[0], q[1], q[2], (q[3] + 15) / 16 * 16 };
+    clf_tensor slice = clf_tensor_view(workspace.mem, CLF_F32, 4, shape);
+    const cl_long step = (cl_long)clf_tensor_elements(&slice);
 
-    clf_bind_mem(binder, workspace.mem);
-    clf_bind_value(binder, &at, sizeof at);
+    slice.offset = workspace.offset + fused->scratch;
+    clf__fused_bind(binder, &slice);
+    clf_bind_value(binder, &step, sizeof step);
 }
 
 static clf_status launch_all(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
@@ -188,9 +196,9 @@ static clf_status launch_all(clf_run *run, const clf__fused *fused, const clf__f
     clf__fused_bind(&binder, &delta);
     clf__fused_bind(&binder, &grad_k);
     clf__fused_bind(&binder, &grad_v);
-    bind_partial(&binder, run, fused);
+    bind_partial(&binder, run, fused, problem);
     clf__fused_bind_numbers(&binder, problem);
-    return launch(run, &binder, problem, fused->splits);
+    return launch(run, &binder, problem, problem->k.shape[1], fused->splits);
 }
 
 static clf_status launch_sum(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
@@ -199,12 +207,12 @@ static clf_status launch_sum(clf_run *run, const clf__fused *fused, const clf__f
     const cl_int splits = fused->splits;
     const cl_float4 factor = { { problem->scale } };
 
-    bind_partial(&binder, run, fused);
+    bind_partial(&binder, run, fused, problem);
     clf_bind_value(&binder, &splits, sizeof splits);
     clf__fused_bind(&binder, &problem->grad_q);
     clf__fused_bind_shape(&binder, problem);
     clf_bind_value(&binder, &factor, sizeof factor);
-    return launch(run, &binder, problem, blocks_of(fused, problem, 1));
+    return launch(run, &binder, problem, problem->q.shape[1], blocks_of(fused, problem, 1));
 }
 
 static clf_status backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)

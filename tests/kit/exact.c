@@ -6,7 +6,7 @@
 typedef struct problem {
     const clf_reference *reference;
     const clf__exact    *exact;
-    int64_t batch, heads, queries, keys, width, value_width;
+    int64_t batch, heads, k_heads, queries, keys, width, value_width; /* as the tensors have them */
     double  keep_scale;
     double *row[3]; /* scratch: a number for each key */
 } problem;
@@ -26,10 +26,36 @@ static double dot(const problem *p, const double *a, const double *b, int64_t co
     return sum;
 }
 
-/* Row (item, i) of a tensor whose heads have `rows` rows of `width`. */
-static double *at(double *tensor, int64_t item, int64_t rows, int64_t i, int64_t width)
+int64_t clf__exact_queries(const clf_reference *reference, const clf__exact *exact, int64_t s)
 {
-    return tensor + (item * rows + i) * width;
+    const double *starts = exact->q_starts;
+    return starts ? (int64_t)(starts[s + 1] - starts[s]) : reference->args->io[CLF_QKV_Q].shape[2];
+}
+
+int64_t clf__exact_keys(const clf_reference *reference, const clf__exact *exact, int64_t s)
+{
+    const double *starts = exact->k_starts;
+    const int64_t slots = starts ? (int64_t)(starts[s + 1] - starts[s]) : reference->args->io[CLF_QKV_K].shape[2];
+
+    return exact->k_lengths && (int64_t)exact->k_lengths[s] < slots ? (int64_t)exact->k_lengths[s] : slots;
+}
+
+/* Row i of an item in a tensor with the rows of q, in one with those of k. */
+static double *query_row(const problem *p, double *tensor, int64_t item, int64_t i, int64_t width)
+{
+    const double *starts = p->exact->q_starts;
+    const int64_t head = starts ? item % p->heads : item;
+
+    return tensor + (head * p->queries + (starts ? (int64_t)starts[item / p->heads] : 0) + i) * width;
+}
+
+static double *key_row(const problem *p, double *tensor, int64_t item, int64_t j, int64_t width)
+{
+    const double *starts = p->exact->k_starts;
+    const int64_t s = item / p->heads, own = item % p->heads / (p->heads / p->k_heads);
+    const int64_t head = starts ? own : s * p->k_heads + own;
+
+    return tensor + (head * p->keys + (starts ? (int64_t)starts[s] : 0) + j) * width;
 }
 
 /* The mask's value, and whether the key is visible at all. */
@@ -43,7 +69,8 @@ static bool visible(const problem *p, int64_t item, int64_t i, int64_t j, double
     *bias = 0;
     if (p->exact->sees && !p->exact->sees(p->exact->user, item, i, j))
         return false;
-    if (padding && padding[item / p->heads * p->keys + j] == 0)
+    const int64_t s = item / p->heads;
+    if (padding && padding[p->exact->k_starts ? (int64_t)p->exact->k_starts[s] + j : s * p->keys + j] == 0)
         return false;
     if (!values)
         return true;
@@ -67,19 +94,23 @@ static double score_of(const problem *p, int64_t item, int64_t i, int64_t j, dou
 /* Fills the row's scores and answers its log-sum-exp, -inf when it sees nothing. */
 static double score_row(const problem *p, int64_t item, int64_t i)
 {
-    double *const *io = p->reference->io, *score = p->row[SCORE], bias, top = -INFINITY, sum = 0;
-    const double *q = at(io[CLF_QKV_Q], item, p->queries, i, p->width);
+    const int64_t keys = clf__exact_keys(p->reference, p->exact, item / p->heads);
+    const double sink = p->exact->sinks ? p->exact->sinks[item % p->heads] : -INFINITY;
+    double *const *io = p->reference->io, *score = p->row[SCORE], bias, top = sink, sum = 0;
+    const double *q = query_row(p, io[CLF_QKV_Q], item, i, p->width);
 
-    for (int64_t j = 0; j < p->keys; j++) {
+    for (int64_t j = 0; j < keys; j++) {
         score[j] = -INFINITY;
         if (!visible(p, item, i, j, &bias))
             continue;
-        score[j] = score_of(p, item, i, j, dot(p, q, at(io[CLF_QKV_K], item, p->keys, j, p->width), p->width), bias);
+        score[j] = score_of(p, item, i, j, dot(p, q, key_row(p, io[CLF_QKV_K], item, j, p->width), p->width), bias);
         top = !(score[j] <= top) ? score[j] : top;
     }
-    for (int64_t j = 0; j < p->keys; j++)
+    for (int64_t j = 0; j < keys; j++)
         if (score[j] != -INFINITY)
             sum = add(p, sum, exp(score[j] - top), 1);
+    if (sink != -INFINITY)
+        sum = add(p, sum, exp(sink - top), 1);
     return top == -INFINITY ? -INFINITY : add(p, top, log(sum), 1);
 }
 
@@ -94,19 +125,20 @@ static double weight_of(const problem *p, double lse, int64_t item, int64_t i, i
 
 static void forward_row(const problem *p, int64_t item, int64_t i, double lse)
 {
-    double *const *io = p->reference->io, *out = at(io[CLF_QKV_OUT], item, p->queries, i, p->value_width), kept;
+    const int64_t keys = clf__exact_keys(p->reference, p->exact, item / p->heads);
+    double *const *io = p->reference->io, *out = query_row(p, io[CLF_QKV_OUT], item, i, p->value_width), kept;
 
-    for (int64_t j = 0; j < p->keys; j++)
+    for (int64_t j = 0; j < keys; j++)
         p->row[WEIGHT][j] = clf_reference_store(p->reference, weight_of(p, lse, item, i, j, &kept)) * kept;
     for (int64_t e = 0; e < p->value_width; e++) {
         double sum = 0;
-        for (int64_t j = 0; j < p->keys; j++)
+        for (int64_t j = 0; j < keys; j++)
             if (p->row[WEIGHT][j] != 0)
-                sum = add(p, sum, p->row[WEIGHT][j], at(io[CLF_QKV_V], item, p->keys, j, p->value_width)[e]);
+                sum = add(p, sum, p->row[WEIGHT][j], key_row(p, io[CLF_QKV_V], item, j, p->value_width)[e]);
         out[e] = clf_reference_store(p->reference, sum);
     }
     if (io[CLF_QKV_LSE])
-        io[CLF_QKV_LSE][item * p->queries + i] = lse;
+        *query_row(p, io[CLF_QKV_LSE], item, i, 1) = lse;
 }
 
 /* to += factor * from, where a factor of 0 means that the two have nothing to do with each other. */
@@ -118,15 +150,20 @@ static void add_row(const problem *p, double *to, double factor, const double *f
 
 static void backward_row(const problem *p, int64_t item, int64_t i, double lse)
 {
+    const int64_t keys = clf__exact_keys(p->reference, p->exact, item / p->heads);
     double *const *io = p->reference->io, *const *grad = p->reference->grad;
-    const double *q = at(io[CLF_QKV_Q], item, p->queries, i, p->width);
-    const double *grad_out = at(grad[CLF_QKV_OUT], item, p->queries, i, p->value_width);
-    const double delta = dot(p, at(io[CLF_QKV_OUT], item, p->queries, i, p->value_width), grad_out, p->value_width);
-    double *to_q = grad[CLF_QKV_Q] ? at(grad[CLF_QKV_Q], item, p->queries, i, p->width) : NULL;
+    const double *q = query_row(p, io[CLF_QKV_Q], item, i, p->width);
+    const double *grad_out = query_row(p, grad[CLF_QKV_OUT], item, i, p->value_width);
+    const double delta = dot(p, query_row(p, io[CLF_QKV_OUT], item, i, p->value_width), grad_out, p->value_width);
+    double *to_q = grad[CLF_QKV_Q] ? query_row(p, grad[CLF_QKV_Q], item, i, p->width) : NULL;
 
-    for (int64_t j = 0; j < p->keys; j++) {
-        const double *k = at(io[CLF_QKV_K], item, p->keys, j, p->width);
-        const double *v = at(io[CLF_QKV_V], item, p->keys, j, p->value_width);
+    if (p->exact->grad_sinks && p->exact->sinks[item % p->heads] != -INFINITY) {
+        double *to = &p->exact->grad_sinks[item % p->heads];
+        *to = add(p, *to, -exp(p->exact->sinks[item % p->heads] - lse), delta);
+    }
+    for (int64_t j = 0; j < keys; j++) {
+        const double *k = key_row(p, io[CLF_QKV_K], item, j, p->width);
+        const double *v = key_row(p, io[CLF_QKV_V], item, j, p->value_width);
         double kept;
         const double weight = clf_reference_store(p->reference, weight_of(p, lse, item, i, j, &kept));
         if (weight == 0)
@@ -135,10 +172,19 @@ static void backward_row(const problem *p, int64_t item, int64_t i, double lse)
         const double scaled = add(p, 0, gradient * p->row[SLOPE][j], p->exact->scale);
         add_row(p, to_q, scaled, k, p->width);
         if (grad[CLF_QKV_K])
-            add_row(p, at(grad[CLF_QKV_K], item, p->keys, j, p->width), scaled, q, p->width);
+            add_row(p, key_row(p, grad[CLF_QKV_K], item, j, p->width), scaled, q, p->width);
         if (grad[CLF_QKV_V])
-            add_row(p, at(grad[CLF_QKV_V], item, p->keys, j, p->value_width), weight * kept, grad_out, p->value_width);
+            add_row(p, key_row(p, grad[CLF_QKV_V], item, j, p->value_width), weight * kept, grad_out, p->value_width);
     }
+}
+
+/* What rows outside of every sequence keep. */
+static void clear_outputs(const problem *p)
+{
+    for (int64_t n = 0; n < p->heads * p->queries * p->value_width; n++)
+        p->reference->io[CLF_QKV_OUT][n] = 0;
+    for (int64_t n = 0; p->reference->io[CLF_QKV_LSE] && n < p->heads * p->queries; n++)
+        p->reference->io[CLF_QKV_LSE][n] = -INFINITY;
 }
 
 /* Gradients start from 0 and are rounded to their storage in the end. */
@@ -149,6 +195,8 @@ static void for_gradients(const problem *p, bool end)
         for (int64_t n = 0; p->reference->grad[i] && n < count; n++)
             p->reference->grad[i][n] = end ? clf_reference_store(p->reference, p->reference->grad[i][n]) : 0;
     }
+    for (int64_t h = 0; p->exact->grad_sinks && !end && h < p->heads; h++)
+        p->exact->grad_sinks[h] = 0;
 }
 
 clf_status clf__reference_exact(const clf_reference *reference, const clf__exact *exact)
@@ -157,8 +205,9 @@ clf_status clf__reference_exact(const clf_reference *reference, const clf__exact
     problem p = {
         .reference = reference,
         .exact = exact,
-        .batch = io[CLF_QKV_Q].shape[0],
+        .batch = exact->q_starts || exact->k_starts ? exact->sequences : io[CLF_QKV_Q].shape[0],
         .heads = io[CLF_QKV_Q].shape[1],
+        .k_heads = io[CLF_QKV_K].shape[1],
         .queries = io[CLF_QKV_Q].shape[2],
         .keys = io[CLF_QKV_K].shape[2],
         .width = io[CLF_QKV_Q].shape[3],
@@ -173,10 +222,12 @@ clf_status clf__reference_exact(const clf_reference *reference, const clf__exact
     p.row[SCORE] = scratch;
     p.row[WEIGHT] = scratch + p.keys;
     p.row[SLOPE] = scratch + 2 * p.keys;
+    if (exact->q_starts)
+        clear_outputs(&p);
     if (backward)
         for_gradients(&p, false);
     for (int64_t item = 0; item < p.batch * p.heads; item++) {
-        for (int64_t i = 0; i < p.queries; i++) {
+        for (int64_t i = 0; i < clf__exact_queries(reference, exact, item / p.heads); i++) {
             const double lse = score_row(&p, item, i);
             forward_row(&p, item, i, lse);
             if (backward)

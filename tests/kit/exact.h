@@ -1,5 +1,6 @@
 /* Softmax attention over the table clf_attention_io_qkv, for the references of all parts that only differ in who
- * sees whom. Masks and key padding are taken from the arguments. */
+ * sees whom. Masks and key padding are taken from the arguments. k and v may have fewer heads than q. Rows that belong
+ * to no sequence get 0, lse -inf. */
 #ifndef CLF_KIT_EXACT_H
 #define CLF_KIT_EXACT_H
 
@@ -12,7 +13,18 @@ typedef struct clf__exact {
     /* What becomes of a scaled dot product, and its derivative; before masks are added. NULL: it stays */
     double (*change)(const void *user, int64_t item, int64_t query, int64_t key, double score, double *slope);
     const void *user;
+    /* one more score for each head, without a value: [heads], and its gradient, or NULL */
+    const double *sinks;
+    double       *grad_sinks;
+    /* sequences in a row: where each one's rows begin and the last ones end, how many of its rows are keys; or NULL.
+     * `item` is then sequence * heads + head, and queries and keys count from the sequence's first. */
+    const double *q_starts, *k_starts, *k_lengths;
+    int64_t       sequences; /* where there are starts */
 } clf__exact;
+
+/* Queries and keys of sequence s. */
+int64_t clf__exact_queries(const clf_reference *reference, const clf__exact *exact, int64_t s);
+int64_t clf__exact_keys(const clf_reference *reference, const clf__exact *exact, int64_t s);
 
 clf_status clf__reference_exact(const clf_reference *reference, const clf__exact *exact);
 
