@@ -5,19 +5,28 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *const clf__fused_families[] = { "vector", "portable", "nvidia_wgmma", "nvidia_mma", "reference", NULL };
+const char *const clf__fused_families[] = {
+    "vector", "vector_decode", "portable", "portable_decode", "nvidia_wgmma", "nvidia_mma", "reference", NULL
+};
 
-static const clf__fused_family *const vectors_first[] = { &clf__fused_vector, &clf__fused_portable, &clf__fused_nvidia_wgmma,
-                                                          &clf__fused_nvidia_mma, &clf__fused_reference, NULL };
-static const clf__fused_family *const items_first[] = { &clf__fused_portable, &clf__fused_vector, &clf__fused_nvidia_wgmma,
-                                                        &clf__fused_nvidia_mma, &clf__fused_reference, NULL };
-static const clf__fused_family *const matrix_first[] = { &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma,
-                                                         &clf__fused_portable, &clf__fused_vector, &clf__fused_reference, NULL };
+static const clf__fused_family *const vectors_first[] = {
+    &clf__fused_vector_decode, &clf__fused_vector, &clf__fused_portable_decode, &clf__fused_portable,
+    &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_reference, NULL
+};
+static const clf__fused_family *const items_first[] = {
+    &clf__fused_portable_decode, &clf__fused_portable, &clf__fused_vector_decode, &clf__fused_vector,
+    &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_reference, NULL
+};
+static const clf__fused_family *const matrix_first[] = {
+    &clf__fused_portable_decode, &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_portable,
+    &clf__fused_vector_decode, &clf__fused_vector, &clf__fused_reference, NULL
+};
 
 static const char *const feature_names[] = {
     "windows", "masks", "key padding", "mask snippets", "dropout", "fewer heads of keys than of queries",
     "the gradient of a mask", "softcap", "ALiBi", "sinks", "score snippets", "tensors for snippets",
     "sequences of different lengths", "lengths of keys", "pages", "block lists", "an output of another type",
+    "quantised keys and values",
 };
 
 unsigned clf__fused_features_of(const clf__fused_problem *p)
@@ -27,6 +36,7 @@ unsigned clf__fused_features_of(const clf__fused_problem *p)
         p->k.shape[1] != p->q.shape[1], p->grad_mask.rank > 0, p->softcap != 0, p->alibi.rank > 0, p->sinks.rank > 0,
         p->score_mod != NULL, p->extra_name[0] != NULL, p->q_starts.rank > 0 || p->k_starts.rank > 0,
         p->k_lengths.rank > 0, p->block_table.rank > 0, p->blocks != NULL, p->out.dtype != p->q.dtype,
+        p->bits != 0,
     };
     unsigned features = 0;
 
@@ -59,7 +69,9 @@ clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem)
 {
     return (clf__fused_shape){
         .batch = problem->q.shape[0],   .heads = problem->q.shape[1], .queries = problem->q.shape[2],
-        .keys = problem->k.shape[2],    .width = problem->q.shape[3], .value_width = problem->v.shape[3],
+        .keys = problem->block_table.rank > 0 ? problem->block_table.shape[1] * problem->k.shape[2] : problem->k.shape[2],
+        .width = problem->q.shape[3],
+        .value_width = problem->bits ? problem->v.shape[3] * 8 / problem->bits : problem->v.shape[3],
     };
 }
 

@@ -1,0 +1,258 @@
+/* Attention of few queries on CPUs: a slice of the keys, one work-item a group.
+ *
+ *                    keys: CLF_KEYS x D, as they lie      values: CLF_KEYS x E, as they lie
+ *                   +----------------------------+      +----------------------------+
+ *                   |  16 columns at a time      |      |  WIDE vectors at a time    |
+ *                   +----------------------------+      +----------------------------+
+ *   queries         +------+    s -> p
+ *   CLF_ROWS x D    |      |  CLF_ROWS x CLF_KEYS  -->   acc: CLF_ROWS x E
+ *                   +------+
+ *
+ * Work split: a group owns all queries that read one head of keys, and one slice of its keys (decode_rows.cl). What
+ * counts is that keys and values come from memory once and that every load feeds CLF_ROWS multiply-adds: a product
+ * of a query and a key is a vector of partial sums, and sixteen such vectors become sixteen scores by fifteen
+ * pairwise additions, so nothing is packed or turned. TALL rows share a loaded vector; acc stays in registers for
+ * all keys of a block.
+ *
+ * Private memory: queries and acc CLF_ROWS x (D + E) floats (16 KiB at most 16 rows of 128), s CLF_ROWS x CLF_KEYS.
+ * Softmax relative to a lazy base as in vector_forward.cl. In blocks where anything is hidden values meet their
+ * weights one by one, and a weight of 0 skips them: NaN in a hidden row goes nowhere.
+ *
+ * NDRange: global (slices, heads of keys, B), local (1, 1, 1). Build with CLF_LANES=16.
+ */
+#include "fused/decode_rows.cl"
+
+#ifndef CLF_KEYS
+#define CLF_KEYS 32 /* of a block, a multiple of 16 */
+#endif
+#define TALL (CLF_ROWS >= 8 ? 8 : CLF_ROWS)  /* rows that share a vector of keys or values */
+#define SIDE (TALL >= 8 ? 2 : TALL >= 4 ? 4 : 8) /* keys at a time */
+#define VECTORS (E_PADDED / 16)
+#define WIDE (SIDE >= 8 && VECTORS % 8 == 0 ? 8 : SIDE >= 4 && VECTORS % 4 == 0 ? 4 : VECTORS % 2 == 0 ? 2 : 1)
+#define SLACK 8.0f
+
+/* Columns n .. n + 15 of a row of `width` that starts at `at`, as floats. */
+CLF_INLINE float16 load16(const clf_kept_rows *rows, long at, long scales_at, int n, int width)
+{
+#if CLF_BITS
+    const float scale = clf_load_f16(rows->scales, scales_at + n / CLF_GROUP * 2);
+    const float shift = clf_load_f16(rows->scales, scales_at + n / CLF_GROUP * 2 + 1);
+#if CLF_BITS == 8
+    const float16 number = convert_float16(vload16(0, rows->p + at + n));
+#else
+    const uchar8 pairs = vload8(0, rows->p + at + n / 2);
+    float16 number;
+    number.even = convert_float8(pairs & (uchar8)(15));
+    number.odd = convert_float8(pairs >> (uchar8)(4));
+#endif
+    return clf_fma(number, (float16)(scale), (float16)(shift));
+#else
+    if (n + 16 <= width)
+        return clf_load16(rows->p, at + n);
+    float lane[16];
+    for (int i = 0; i < 16; i++)
+        lane[i] = n + i < width ? clf_load(rows->p, at + n + i) : 0.0f;
+    return vload16(0, lane);
+#endif
+}
+
+/* Neighbouring lanes added: those of x in the lower half, those of y in the upper. */
+static float16 add_pairs(float16 x, float16 y)
+{
+    return (float16)(x.even, y.even) + (float16)(x.odd, y.odd);
+}
+
+/* Lane j becomes the sum of all lanes of x[j]. */
+static float16 sum_each(const float16 *x)
+{
+    float16 y[8];
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        y[i] = add_pairs(x[2 * i], x[2 * i + 1]);
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        y[i] = add_pairs(y[2 * i], y[2 * i + 1]);
+    return add_pairs(add_pairs(y[0], y[1]), add_pairs(y[2], y[3]));
+}
+
+/* Scores of sixteen keys; those from `count` on repeat the last one. */
+static void score16(const float *queries, const clf_kept_rows *keys, int first, int count, float *s)
+{
+    float16 part[CLF_ROWS * 16] __attribute__((aligned(64)));
+    for (int j = 0; j < 16; j += SIDE) {
+        long at[SIDE], scales_at[SIDE];
+#pragma unroll
+        for (int i = 0; i < SIDE; i++) {
+            at[i] = clf_kept_at(keys, first + min(j + i, count - 1));
+            scales_at[i] = CLF_BITS ? clf_scales_at(keys, first + min(j + i, count - 1)) : 0;
+        }
+        for (int r = 0; r < CLF_ROWS; r += TALL) {
+            float16 sum[TALL * SIDE];
+#pragma unroll
+            for (int n = 0; n < TALL * SIDE; n++)
+                sum[n] = (float16)(0.0f);
+            for (int n = 0; n < D_PADDED; n += 16) {
+                float16 key[SIDE];
+#pragma unroll
+                for (int i = 0; i < SIDE; i++)
+                    key[i] = load16(keys, at[i], scales_at[i], n, CLF_D);
+#pragma unroll
+                for (int y = 0; y < TALL; y++) {
+                    const float16 query = *(const float16 *)(queries + (r + y) * D_PADDED + n);
+#pragma unroll
+                    for (int i = 0; i < SIDE; i++)
+                        sum[y * SIDE + i] = clf_fma(query, key[i], sum[y * SIDE + i]);
+                }
+            }
+#pragma unroll
+            for (int y = 0; y < TALL; y++)
+#pragma unroll
+                for (int i = 0; i < SIDE; i++)
+                    part[(r + y) * 16 + j + i] = sum[y * SIDE + i];
+        }
+    }
+    for (int r = 0; r < CLF_ROWS; r++)
+        *(float16 *)(s + r * CLF_KEYS) = sum_each(part + r * 16);
+}
+
+/* acc += p values, for `count` keys. */
+static void add_values(const float *p, const clf_kept_rows *values, int first, int count, float *acc)
+{
+    for (int n = 0; n < E_PADDED; n += 16 * WIDE)
+        for (int r = 0; r < CLF_ROWS; r += TALL) {
+            float16 sum[TALL * WIDE];
+#pragma unroll
+            for (int y = 0; y < TALL; y++)
+#pragma unroll
+                for (int i = 0; i < WIDE; i++)
+                    sum[y * WIDE + i] = *(const float16 *)(acc + (r + y) * E_PADDED + n + i * 16);
+            for (int j = 0; j < count; j++) {
+                const long at = clf_kept_at(values, first + j);
+                const long scales_at = CLF_BITS ? clf_scales_at(values, first + j) : 0;
+#pragma unroll
+                for (int i = 0; i < WIDE; i++) {
+                    const float16 value = load16(values, at, scales_at, n + i * 16, CLF_E);
+#pragma unroll
+                    for (int y = 0; y < TALL; y++)
+                        sum[y * WIDE + i] = clf_fma((float16)(p[(r + y) * CLF_KEYS + j]), value, sum[y * WIDE + i]);
+                }
+            }
+#pragma unroll
+            for (int y = 0; y < TALL; y++)
+#pragma unroll
+                for (int i = 0; i < WIDE; i++)
+                    *(float16 *)(acc + (r + y) * E_PADDED + n + i * 16) = sum[y * WIDE + i];
+        }
+}
+
+/* The same where a weight of 0 must not meet its value. */
+static void add_seen_values(const float *p, const clf_kept_rows *values, int first, int count, float *acc)
+{
+    for (int j = 0; j < count; j++) {
+        const long at = clf_kept_at(values, first + j), scales_at = CLF_BITS ? clf_scales_at(values, first + j) : 0;
+        for (int r = 0; r < CLF_ROWS; r++) {
+            const float weight = p[r * CLF_KEYS + j];
+            if (weight == 0.0f)
+                continue;
+            for (int n = 0; n < E_PADDED; n += 16) {
+                float16 *sum = (float16 *)(acc + r * E_PADDED + n);
+                *sum = clf_fma((float16)(weight), load16(values, at, scales_at, n, CLF_E), *sum);
+            }
+        }
+    }
+}
+
+/* Scores become weights relative to the row's base, which moves only when a score outgrows it by SLACK. */
+static void soften(float *s, int width, float *base, float *limit, float16 *sum, float *acc)
+{
+    for (int r = 0; r < CLF_ROWS; r++) {
+        float16 largest = *(const float16 *)(s + r * CLF_KEYS);
+        for (int n = 16; n < width; n += 16)
+            largest = clf_max(*(const float16 *)(s + r * CLF_KEYS + n), largest);
+        if (any(largest > limit[r])) {
+            const float top = clf_max16(largest);
+            const float16 shrink = limit[r] == -INFINITY ? (float16)(0.0f) : clf_exp2((float16)(base[r] - top));
+            sum[r] *= shrink;
+            for (int n = 0; n < E_PADDED; n += 16)
+                *(float16 *)(acc + r * E_PADDED + n) *= shrink;
+            base[r] = top;
+            limit[r] = top + SLACK;
+        }
+        for (int n = 0; n < width; n += 16) {
+            const float16 p = clf_exp2(*(const float16 *)(s + r * CLF_KEYS + n) - base[r]);
+            *(float16 *)(s + r * CLF_KEYS + n) = p;
+            sum[r] += p;
+        }
+    }
+}
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void clf_fused_decode_vector(__global const clf_storage *q, long4 q_at,
+                             __global const clf_kept *k, long4 k_at,
+                             __global const clf_kept *v, long4 v_at,
+                             __global const clf_mask *mask, long8 mask_at,
+                             __global const uchar *padding, long4 padding_at,
+                             __global const clf_f16 *k_scales, long4 k_scales_at,
+                             __global const clf_f16 *v_scales, long4 v_scales_at,
+                             __global const int *lengths, long2 lengths_at,
+                             __global const int *pages, long2 pages_at,
+                             __global float *sums, long sums_at, __global float *bases, long bases_at,
+                             int4 slice, int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+{
+    float queries[CLF_ROWS * D_PADDED] __attribute__((aligned(64)));
+    float acc[CLF_ROWS * E_PADDED] __attribute__((aligned(64)));
+    float s[CLF_ROWS * CLF_KEYS] __attribute__((aligned(64)));
+    float16 sum[CLF_ROWS];
+    float base[CLF_ROWS], limit[CLF_ROWS];
+
+    const int part = get_group_id(0), head = get_group_id(1), b = get_group_id(2);
+    const int rows = slice.x * shape.s2;
+    shape = clf_shape_of(shape, b, lengths, lengths_at);
+    const clf_kept_rows keys = clf_kept_rows_of(k, k_at, k_scales, k_scales_at, pages, pages_at, slice.w, b, head);
+    const clf_kept_rows values = clf_kept_rows_of(v, v_at, v_scales, v_scales_at, pages, pages_at, slice.w, b, head);
+
+    const float scale = clf_query_scale(factor.x);
+    for (int r = 0; r < CLF_ROWS; r++) {
+        const int one = min(r, rows - 1), h = head * slice.x + one / shape.s2;
+        clf_load_row(q, q_at.x + b * q_at.y + h * q_at.z + one % shape.s2 * q_at.w, CLF_D, queries + r * D_PADDED, D_PADDED);
+        for (int n = 0; n < D_PADDED; n += 16)
+            *(float16 *)(queries + r * D_PADDED + n) *= scale;
+        for (int n = 0; n < E_PADDED; n += 16)
+            *(float16 *)(acc + r * E_PADDED + n) = (float16)(0.0f);
+        sum[r] = (float16)(0.0f);
+        base[r] = 0.0f;
+        limit[r] = -INFINITY;
+    }
+
+    const int seen_by_one = clf_keys_seen(0, shape.s3, shape.s4);
+    const int begin = max(part * slice.z, clf_first_key(0, shape) / CLF_KEYS * CLF_KEYS);
+    const int end = min((part + 1) * slice.z, clf_keys_seen(shape.s2 - 1, shape.s3, shape.s4));
+    for (int first = begin; first < end; first += CLF_KEYS) {
+        const int count = min(CLF_KEYS, end - first), width = (count + 15) & ~15;
+        const int look = ALWAYS_MASKED || first + width > seen_by_one || clf_first_key(shape.s2 - 1, shape) > first;
+        for (int n = 0; n < width; n += 16)
+            score16(queries, &keys, first + n, count - n, s + n);
+        if (look)
+            for (int r = 0; r < CLF_ROWS; r++) {
+                const int one = min(r, rows - 1), h = head * slice.x + one / shape.s2;
+                for (int n = 0; n < width; n += 16) {
+                    float16 *at = (float16 *)(s + r * CLF_KEYS + n);
+                    *at = clf_score(*at, b, h, one % shape.s2, first + n + CLF_LANE, shape, mask, mask_at,
+                                    padding, padding_at CLF_EXTRA_ARGUMENTS);
+                }
+            }
+        soften(s, width, base, limit, sum, acc);
+        if (look)
+            add_seen_values(s, &values, first, count, acc);
+        else
+            add_values(s, &values, first, count, acc);
+    }
+
+    const long row_at = ((b * (shape.s1 / slice.x) + head) * (long)slice.y + part) * CLF_ROWS;
+    for (int r = 0; r < rows; r++) {
+        for (int n = 0; n < E_PADDED; n += 16)
+            vstore16(*(const float16 *)(acc + r * E_PADDED + n), 0, sums + sums_at + (row_at + r) * E_PADDED + n);
+        bases[bases_at + (row_at + r) * 2] = limit[r] == -INFINITY ? -INFINITY : base[r];
+        bases[bases_at + (row_at + r) * 2 + 1] = clf_sum16(sum[r]);
+    }
+}
