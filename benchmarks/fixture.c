@@ -68,11 +68,17 @@ static bool has_heads(const clf_io *io)
     return false;
 }
 
-/* B batch, H heads, D and E widths; every other letter runs along the sequence. Parts without a
- * heads axis see all heads side by side. */
+/* B batch, H heads (h those of keys), Q queries, D and E widths; every other letter runs along the sequence. Parts
+ * without a heads axis see all heads side by side. */
 static int64_t extent(const clf__bench_case *what, char axis)
 {
     const int letter = toupper((unsigned char)axis); /* of its own, as long as the upper-case one */
+    if (axis == 'h' && what->key_heads) {
+        return what->key_heads;
+    }
+    if (axis == 'Q' && what->queries) {
+        return what->queries;
+    }
     int64_t width = has_heads(what->component->descriptor->io) ? what->head_dim : what->heads * what->head_dim;
     return letter == 'B' ? what->batch : letter == 'H' ? what->heads
          : letter == 'D' || letter == 'E' ? width : what->length;

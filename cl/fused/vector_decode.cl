@@ -56,31 +56,63 @@ CLF_INLINE float16 load16(const clf_kept_rows *rows, long at, long scales_at, in
 #endif
 }
 
-/* Neighbouring lanes added: those of x in the lower half, those of y in the upper. */
-static float16 add_pairs(float16 x, float16 y)
-{
-    return (float16)(x.even, y.even) + (float16)(x.odd, y.odd);
-}
-
-/* Lane j becomes the sum of all lanes of x[j]. */
+/* Lane j becomes the sum of all lanes of x[j]: halves meet halves, then quarters quarters ... */
 static float16 sum_each(const float16 *x)
 {
     float16 y[8];
 #pragma unroll
-    for (int i = 0; i < 8; i++)
-        y[i] = add_pairs(x[2 * i], x[2 * i + 1]);
+    for (int i = 0; i < 8; i++) {
+        const float16 a = x[i], b = x[i + 8];
+        y[i] = (float16)(a.lo, b.lo) + (float16)(a.hi, b.hi);
+    }
 #pragma unroll
-    for (int i = 0; i < 4; i++)
-        y[i] = add_pairs(y[2 * i], y[2 * i + 1]);
-    return add_pairs(add_pairs(y[0], y[1]), add_pairs(y[2], y[3]));
+    for (int i = 0; i < 4; i++) {
+        const float16 a = y[i], b = y[i + 4];
+        y[i] = (float16)(a.s0123, b.s0123, a.s89ab, b.s89ab) + (float16)(a.s4567, b.s4567, a.scdef, b.scdef);
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const float16 a = y[i], b = y[i + 2];
+        y[i] = (float16)(a.s01, b.s01, a.s45, b.s45, a.s89, b.s89, a.scd, b.scd) +
+               (float16)(a.s23, b.s23, a.s67, b.s67, a.sab, b.sab, a.sef, b.sef);
+    }
+    const float16 a = y[0], b = y[1];
+    return (float16)(a.s0, b.s0, a.s2, b.s2, a.s4, b.s4, a.s6, b.s6, a.s8, b.s8, a.sa, b.sa, a.sc, b.sc, a.se, b.se) +
+           (float16)(a.s1, b.s1, a.s3, b.s3, a.s5, b.s5, a.s7, b.s7, a.s9, b.s9, a.sb, b.sb, a.sd, b.sd, a.sf, b.sf);
+}
+
+#ifdef __has_builtin
+#if __has_builtin(__builtin_prefetch)
+#define FETCH(p) __builtin_prefetch((const void *)(size_t)(p))
+#endif
+#endif
+#ifndef FETCH
+#define FETCH(p) prefetch(p, 1)
+#endif
+
+/* Ask for a row that the next block needs: a line of 64 bytes at a time. */
+CLF_INLINE void touch(const clf_kept_rows *rows, int k, int width)
+{
+    __global const uchar *p = (__global const uchar *)(rows->p + clf_kept_at(rows, k));
+    const int bytes = CLF_BITS == 4 ? width / 2 : width * (int)sizeof(clf_kept);
+#pragma unroll
+    for (int n = 0; n < bytes; n += 64)
+        FETCH(p + n);
 }
 
 /* Scores of sixteen keys; those from `count` on repeat the last one. */
-static void score16(const float *queries, const clf_kept_rows *keys, int first, int count, float *s)
+static void score16(const float *queries, const clf_kept_rows *keys, const clf_kept_rows *values, int first, int count,
+                    int last, float *s)
 {
     float16 part[CLF_ROWS * 16] __attribute__((aligned(64)));
     for (int j = 0; j < 16; j += SIDE) {
         long at[SIDE], scales_at[SIDE];
+#pragma unroll
+        for (int i = 0; i < SIDE; i++) {
+            const int ahead = min(first + CLF_KEYS + j + i, last);
+            touch(keys, ahead, CLF_D);
+            touch(values, ahead, CLF_E);
+        }
 #pragma unroll
         for (int i = 0; i < SIDE; i++) {
             at[i] = clf_kept_at(keys, first + min(j + i, count - 1));
@@ -231,7 +263,7 @@ void clf_fused_decode_vector(__global const clf_storage *q, long4 q_at,
         const int count = min(CLF_KEYS, end - first), width = (count + 15) & ~15;
         const int look = ALWAYS_MASKED || first + width > seen_by_one || clf_first_key(shape.s2 - 1, shape) > first;
         for (int n = 0; n < width; n += 16)
-            score16(queries, &keys, first + n, count - n, s + n);
+            score16(queries, &keys, &values, first + n, count - n, end - 1, s + n);
         if (look)
             for (int r = 0; r < CLF_ROWS; r++) {
                 const int one = min(r, rows - 1), h = head * slice.x + one / shape.s2;
