@@ -79,6 +79,7 @@ typedef struct clf__bench_options {
     clf__bench_list lengths, head_dims, batches, heads, dtypes, causal;
     clf__bench_list queries, key_heads; /* count 0: as many as there are keys, heads of q */
     int             passes;
+    int             kv_bits;           /* 8 or 4: keys and values quantised; 0 = not */
     int             repeats;           /* 0 = as many as the time allows, five at least */
     bool            quick, accuracy;
     void          (*progress)(const char *text);

@@ -31,21 +31,38 @@
 #define WIDE (SIDE >= 8 && VECTORS % 8 == 0 ? 8 : SIDE >= 4 && VECTORS % 4 == 0 ? 4 : VECTORS % 2 == 0 ? 2 : 1)
 #define SLACK 8.0f
 
-/* Columns n .. n + 15 of a row of `width` that starts at `at`, as floats. */
-CLF_INLINE float16 load16(const clf_kept_rows *rows, long at, long scales_at, int n, int width)
+#if CLF_BITS
+#define PAIRS(width) (2 * ((width) / CLF_GROUP))
+#else
+#define PAIRS(width) 1
+#endif
+
+/* Scales and shifts of key k's row of `width`, as floats: from here they spread over a vector for nothing. */
+CLF_INLINE void load_pairs(const clf_kept_rows *rows, int k, int width, float *pairs)
 {
 #if CLF_BITS
-    const float scale = clf_load_f16(rows->scales, scales_at + n / CLF_GROUP * 2);
-    const float shift = clf_load_f16(rows->scales, scales_at + n / CLF_GROUP * 2 + 1);
+    const long at = clf_scales_at(rows, k);
+    int n = 0;
+    for (; n + 8 <= PAIRS(width); n += 8)
+        vstore8(vload_half8(0, rows->scales + at + n), 0, pairs + n);
+    for (; n < PAIRS(width); n++)
+        pairs[n] = clf_load_f16(rows->scales, at + n);
+#endif
+}
+
+/* Columns n .. n + 15 of a row of `width` that starts at `at`, as floats. */
+CLF_INLINE float16 load16(const clf_kept_rows *rows, long at, const float *pairs, int n, int width)
+{
+#if CLF_BITS
 #if CLF_BITS == 8
     const float16 number = convert_float16(vload16(0, rows->p + at + n));
 #else
-    const uchar8 pairs = vload8(0, rows->p + at + n / 2);
-    float16 number;
-    number.even = convert_float8(pairs & (uchar8)(15));
-    number.odd = convert_float8(pairs >> (uchar8)(4));
+    const uchar8 both = vload8(0, rows->p + at + n / 2);
+    const uchar8 low = both & (uchar8)(15), high = both >> (uchar8)(4);
+    const float16 number = convert_float16((uchar16)(low.s0, high.s0, low.s1, high.s1, low.s2, high.s2, low.s3, high.s3,
+                                                     low.s4, high.s4, low.s5, high.s5, low.s6, high.s6, low.s7, high.s7));
 #endif
-    return clf_fma(number, (float16)(scale), (float16)(shift));
+    return clf_fma(number, (float16)(pairs[n / CLF_GROUP * 2]), (float16)(pairs[n / CLF_GROUP * 2 + 1]));
 #else
     if (n + 16 <= width)
         return clf_load16(rows->p, at + n);
@@ -106,7 +123,8 @@ static void score16(const float *queries, const clf_kept_rows *keys, const clf_k
 {
     float16 part[CLF_ROWS * 16] __attribute__((aligned(64)));
     for (int j = 0; j < 16; j += SIDE) {
-        long at[SIDE], scales_at[SIDE];
+        float pairs[SIDE * PAIRS(CLF_D)];
+        long at[SIDE];
 #pragma unroll
         for (int i = 0; i < SIDE; i++) {
             const int ahead = min(first + CLF_KEYS + j + i, last);
@@ -116,7 +134,7 @@ static void score16(const float *queries, const clf_kept_rows *keys, const clf_k
 #pragma unroll
         for (int i = 0; i < SIDE; i++) {
             at[i] = clf_kept_at(keys, first + min(j + i, count - 1));
-            scales_at[i] = CLF_BITS ? clf_scales_at(keys, first + min(j + i, count - 1)) : 0;
+            load_pairs(keys, first + min(j + i, count - 1), CLF_D, pairs + i * PAIRS(CLF_D));
         }
         for (int r = 0; r < CLF_ROWS; r += TALL) {
             float16 sum[TALL * SIDE];
@@ -127,7 +145,7 @@ static void score16(const float *queries, const clf_kept_rows *keys, const clf_k
                 float16 key[SIDE];
 #pragma unroll
                 for (int i = 0; i < SIDE; i++)
-                    key[i] = load16(keys, at[i], scales_at[i], n, CLF_D);
+                    key[i] = load16(keys, at[i], pairs + i * PAIRS(CLF_D), n, CLF_D);
 #pragma unroll
                 for (int y = 0; y < TALL; y++) {
                     const float16 query = *(const float16 *)(queries + (r + y) * D_PADDED + n);
@@ -160,10 +178,11 @@ static void add_values(const float *p, const clf_kept_rows *values, int first, i
                     sum[y * WIDE + i] = *(const float16 *)(acc + (r + y) * E_PADDED + n + i * 16);
             for (int j = 0; j < count; j++) {
                 const long at = clf_kept_at(values, first + j);
-                const long scales_at = CLF_BITS ? clf_scales_at(values, first + j) : 0;
+                float pairs[PAIRS(CLF_E)];
+                load_pairs(values, first + j, CLF_E, pairs);
 #pragma unroll
                 for (int i = 0; i < WIDE; i++) {
-                    const float16 value = load16(values, at, scales_at, n + i * 16, CLF_E);
+                    const float16 value = load16(values, at, pairs, n + i * 16, CLF_E);
 #pragma unroll
                     for (int y = 0; y < TALL; y++)
                         sum[y * WIDE + i] = clf_fma((float16)(p[(r + y) * CLF_KEYS + j]), value, sum[y * WIDE + i]);
@@ -181,14 +200,16 @@ static void add_values(const float *p, const clf_kept_rows *values, int first, i
 static void add_seen_values(const float *p, const clf_kept_rows *values, int first, int count, float *acc)
 {
     for (int j = 0; j < count; j++) {
-        const long at = clf_kept_at(values, first + j), scales_at = CLF_BITS ? clf_scales_at(values, first + j) : 0;
+        const long at = clf_kept_at(values, first + j);
+        float pairs[PAIRS(CLF_E)];
+        load_pairs(values, first + j, CLF_E, pairs);
         for (int r = 0; r < CLF_ROWS; r++) {
             const float weight = p[r * CLF_KEYS + j];
             if (weight == 0.0f)
                 continue;
             for (int n = 0; n < E_PADDED; n += 16) {
                 float16 *sum = (float16 *)(acc + r * E_PADDED + n);
-                *sum = clf_fma((float16)(weight), load16(values, at, scales_at, n, CLF_E), *sum);
+                *sum = clf_fma((float16)(weight), load16(values, at, pairs, n, CLF_E), *sum);
             }
         }
     }
