@@ -27,6 +27,7 @@ typedef struct clf__bench_samples {
 typedef struct clf__bench_case {
     const clf_component *component;
     int64_t              batch, heads, length, head_dim;
+    int64_t              queries, key_heads; /* 0 = as many as length, heads */
     clf_dtype            dtype;
     bool                 causal;
     int                  pass; /* CLF_FORWARD or CLF_BACKWARD */
@@ -76,7 +77,9 @@ typedef struct clf__bench_options {
     const char     *family;
     const cJSON    *config;            /* entries for every config; may be NULL */
     clf__bench_list lengths, head_dims, batches, heads, dtypes, causal;
+    clf__bench_list queries, key_heads; /* count 0: as many as there are keys, heads of q */
     int             passes;
+    int             kv_bits;           /* 8 or 4: keys and values quantised; 0 = not */
     int             repeats;           /* 0 = as many as the time allows, five at least */
     bool            quick, accuracy;
     void          (*progress)(const char *text);

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -68,11 +69,17 @@ static bool has_heads(const clf_io *io)
     return false;
 }
 
-/* B batch, H heads, D and E widths; every other letter runs along the sequence. Parts without a
- * heads axis see all heads side by side. */
+/* B batch, H heads (h those of keys), Q queries, D and E widths; every other letter runs along the sequence. Parts
+ * without a heads axis see all heads side by side. */
 static int64_t extent(const clf__bench_case *what, char axis)
 {
     const int letter = toupper((unsigned char)axis); /* of its own, as long as the upper-case one */
+    if (axis == 'h' && what->key_heads) {
+        return what->key_heads;
+    }
+    if (axis == 'Q' && what->queries) {
+        return what->queries;
+    }
     int64_t width = has_heads(what->component->descriptor->io) ? what->head_dim : what->heads * what->head_dim;
     return letter == 'B' ? what->batch : letter == 'H' ? what->heads
          : letter == 'D' || letter == 'E' ? width : what->length;
@@ -114,6 +121,9 @@ static clf_status fill(clf_device *device, const clf_tensor *tensor, uint64_t se
     for (size_t i = 0; floating && i < count; i++) {
         ((float *)data)[i] = normals[random_bits(&seed) % NORMALS];
     }
+    for (size_t i = 0; tensor->dtype == CLF_U8 && i < count; i++) {
+        ((uint8_t *)data)[i] = (uint8_t)random_bits(&seed);
+    }
     clf_status status = (floating ? clf_tensor_write_floats(device, tensor, data)
                                   : clf_tensor_write(device, tensor, data));
     free(data);
@@ -135,8 +145,42 @@ static clf_status make_tensor(clf_device *device, const clf__bench_case *what, c
     return status == CLF_SUCCESS && seed ? fill(device, tensor, seed) : status;
 }
 
+/* A tensor that may be quantised, and its scales: by convention those of `x` are the tensor `x_scales`. Any numbers are
+ * as fast as any others. */
+static clf_status make_quantised(const clf__bench_case *what, const clf_io *table, int i, int bits,
+                                 clf__bench_fixture *fixture)
+{
+    enum { GROUP = 32 };
+    char wanted[64];
+    int  scales = 0;
+    snprintf(wanted, sizeof wanted, "%s_scales", table[i].name);
+    while (table[scales].name && strcmp(table[scales].name, wanted) != 0) {
+        scales++;
+    }
+    int64_t shape[CLF_MAX_RANK];
+    int     rank = 0;
+    for (; rank < CLF_MAX_RANK && table[i].axes[rank]; rank++) {
+        shape[rank] = extent(what, table[i].axes[rank]);
+    }
+    int64_t    width = shape[rank - 1];
+    shape[rank - 1] = width * bits / 8;
+    clf_status status = clf_tensor_alloc(fixture->device, CLF_U8, rank, shape, &fixture->args.io[i]);
+    shape[rank - 1] = width % GROUP == 0 ? 2 * width / GROUP : 2;
+    if (status == CLF_SUCCESS && table[scales].name) {
+        status = clf_tensor_alloc(fixture->device, CLF_F16, rank, shape, &fixture->args.io[scales]);
+    }
+    if (status == CLF_SUCCESS) {
+        status = fill(fixture->device, &fixture->args.io[i], (uint64_t)i * 2 + 1);
+    }
+    if (status == CLF_SUCCESS && table[scales].name) {
+        status = fill(fixture->device, &fixture->args.io[scales], (uint64_t)scales * 2 + 1);
+    }
+    return status;
+}
+
 /* Required inputs and outputs; for the backward pass the gradients of those that have one. */
-static clf_status make_tensors(const clf__bench_case *what, clf__bench_fixture *fixture)
+static clf_status make_tensors(const clf__bench_options *options, const clf__bench_case *what,
+                               clf__bench_fixture *fixture)
 {
     const clf_io *table = what->component->descriptor->io;
     for (int i = 0; table[i].name; i++) {
@@ -146,7 +190,9 @@ static clf_status make_tensors(const clf__bench_case *what, clf__bench_fixture *
         if (table[i].flags & CLF_IO_OPTIONAL) {
             continue;
         }
-        status = make_tensor(fixture->device, what, &table[i], input ? seed : 0, &fixture->args.io[i]);
+        status = options->kv_bits && (table[i].flags & CLF_IO_QUANTISED)
+               ? make_quantised(what, table, i, options->kv_bits, fixture)
+               : make_tensor(fixture->device, what, &table[i], input ? seed : 0, &fixture->args.io[i]);
         if (status == CLF_SUCCESS && what->pass == CLF_BACKWARD && (table[i].flags & CLF_IO_DIFFERENTIABLE)) {
             status = make_tensor(fixture->device, what, &table[i], input ? 0 : seed + 1, &fixture->args.grad[i]);
         }
@@ -186,7 +232,7 @@ clf_status clf__bench_setup(clf_device *device, const clf__bench_options *option
     *fixture = (clf__bench_fixture){ .device = device, .args = { .size = sizeof(clf_args) }, .pass = what->pass };
     clf_status status = make_instance(options, what, fixture);
     if (status == CLF_SUCCESS) {
-        status = make_tensors(what, fixture);
+        status = make_tensors(options, what, fixture);
     }
     if (status == CLF_SUCCESS) {
         status = make_plan(options, what, fixture);

@@ -75,6 +75,8 @@ static cJSON *row_json(const clf__bench_device *device, const clf__bench_row *ro
     cJSON_AddStringToObject(json, "dtype", clf_dtype_name(what->dtype));
     cJSON_AddNumberToObject(json, "batch", (double)what->batch);
     cJSON_AddNumberToObject(json, "heads", (double)what->heads);
+    cJSON_AddNumberToObject(json, "key_heads", (double)(what->key_heads ? what->key_heads : what->heads));
+    cJSON_AddNumberToObject(json, "queries", (double)(what->queries ? what->queries : what->length));
     cJSON_AddNumberToObject(json, "length", (double)what->length);
     cJSON_AddNumberToObject(json, "head_dim", (double)what->head_dim);
     cJSON_AddBoolToObject(json, "causal", what->causal);

@@ -13,7 +13,7 @@ typedef struct sweep {
     clf_device               *device;
     clf__bench_device        *out;
     clf__bench_ceiling       *ceiling;
-    clf__bench_list           lengths, head_dims, batches, heads, dtypes, causal;
+    clf__bench_list           lengths, head_dims, batches, heads, dtypes, causal, queries, key_heads;
 } sweep;
 
 /* ---- defaults ----------------------------------------------------------------------------------- */
@@ -40,6 +40,8 @@ static void choose_lists(sweep *s)
     s->heads = or_default(o->heads, tiny ? 1 : 8, tiny ? 1 : 8);
     s->dtypes = or_default(o->dtypes, CLF_F32, CLF_F32);
     s->causal = or_default(o->causal, 0, 1);
+    s->queries = or_default(o->queries, 0, 0);
+    s->key_heads = or_default(o->key_heads, 0, 0);
 }
 
 /* ---- one row ------------------------------------------------------------------------------------ */
@@ -164,8 +166,8 @@ static bool decode(const sweep *s, int index, const clf_component *component, cl
 {
     const clf__bench_list passes = { s->options->passes == (CLF_FORWARD | CLF_BACKWARD) ? 2 : 1,
                                      { s->options->passes & CLF_FORWARD ? CLF_FORWARD : CLF_BACKWARD, CLF_BACKWARD } };
-    const clf__bench_list *const lists[] = { &passes,   &s->causal,    &s->lengths, &s->head_dims,
-                                             &s->heads, &s->batches, &s->dtypes };
+    const clf__bench_list *const lists[] = { &passes,   &s->causal,    &s->queries, &s->lengths, &s->head_dims,
+                                             &s->key_heads, &s->heads,   &s->batches, &s->dtypes };
     enum { COUNT = sizeof lists / sizeof *lists };
     int64_t value[COUNT];
     for (int i = 0; i < COUNT; i++) {
@@ -173,8 +175,8 @@ static bool decode(const sweep *s, int index, const clf_component *component, cl
         index /= lists[i]->count;
     }
     *what = (clf__bench_case){ .component = component, .pass = (int)value[0], .causal = value[1] != 0,
-                               .length = value[2], .head_dim = value[3], .heads = value[4], .batch = value[5],
-                               .dtype = (clf_dtype)value[6] };
+                               .queries = value[2], .length = value[3], .head_dim = value[4], .key_heads = value[5],
+                               .heads = value[6], .batch = value[7], .dtype = (clf_dtype)value[8] };
     return index == 0;
 }
 

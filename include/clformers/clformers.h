@@ -9,6 +9,7 @@
 
 #include <clformers/component.h>
 #include <clformers/config.h>
+#include <clformers/decoding.h>
 #include <clformers/device.h>
 #include <clformers/fused.h>
 #include <clformers/instance.h>

@@ -48,9 +48,10 @@ static const clf_field fused_attention_fields[] = {
 
 static const clf_io fused_attention_io[] = {
     [CLF_QKV_Q] = { "q", "BHQD", CLF_INPUT, CLF_IO_FLOATING, CLF_IO_DIFFERENTIABLE, "queries" },
-    [CLF_QKV_K] = { "k", "bhKD", CLF_INPUT, CLF_IO_FLOATING, CLF_IO_DIFFERENTIABLE,
+    [CLF_QKV_K] = { "k", "bhkd", CLF_INPUT, CLF_IO_FLOATING, CLF_IO_DIFFERENTIABLE | CLF_IO_QUANTISED,
                     "keys, with as many heads as q or fewer that divide them; with a block_table pages of keys" },
-    [CLF_QKV_V] = { "v", "bhKE", CLF_INPUT, CLF_IO_FLOATING, CLF_IO_DIFFERENTIABLE, "values" },
+    [CLF_QKV_V] = { "v", "bhke", CLF_INPUT, CLF_IO_FLOATING, CLF_IO_DIFFERENTIABLE | CLF_IO_QUANTISED,
+                    "values" },
     [CLF_QKV_ATT_MASK] = { "att_mask", "BHQK", CLF_INPUT, CLF_IO_MASK, CLF_IO_OPTIONAL | CLF_IO_BROADCAST,
                            "which keys a query sees, or what is added to the scores" },
     [CLF_QKV_KEY_PADDING_MASK] = { "key_padding_mask", "BK", CLF_INPUT, CLF_IO_BOOLEAN,
@@ -76,6 +77,11 @@ static const clf_io fused_attention_io[] = {
     { "extra_1", "X", CLF_INPUT, CLF_IO_NUMBER, CLF_IO_OPTIONAL | CLF_IO_PRIVATE, "another" },
     { "extra_2", "Y", CLF_INPUT, CLF_IO_NUMBER, CLF_IO_OPTIONAL | CLF_IO_PRIVATE, "another" },
     { "extra_3", "Z", CLF_INPUT, CLF_IO_NUMBER, CLF_IO_OPTIONAL | CLF_IO_PRIVATE, "another" },
+    [FUSED_K_SCALES] = { "k_scales", "bhkg", CLF_INPUT, CLF_IO_FLOATING,
+                         CLF_IO_OPTIONAL | CLF_IO_OWN_TYPE | CLF_IO_PRIVATE,
+                         "F16: scale and shift of every group of columns of a U8 'k' (clf_quantise)" },
+    [FUSED_V_SCALES] = { "v_scales", "bhkg", CLF_INPUT, CLF_IO_FLOATING,
+                         CLF_IO_OPTIONAL | CLF_IO_OWN_TYPE | CLF_IO_PRIVATE, "F16: the same for 'v'" },
     CLF_IO_END
 };
 
@@ -114,6 +120,34 @@ static clf_status check_heads(const clf_args *args)
     if (!paged && !in_a_row && k->shape[0] != q->shape[0])
         return clf__fail(CLF_INVALID_SHAPE, "argument 'k': axis 0 is %lld, but %lld in 'q'", (long long)k->shape[0],
                          (long long)q->shape[0]);
+    return CLF_SUCCESS;
+}
+
+/* Keys and values beyond the batch and heads: as many of both, as wide as queries and results or packed to that. */
+static clf_status check_keys(const clf_args *args, int keys, int scales, int64_t width)
+{
+    const clf_tensor *io = args->io, *k = &io[keys];
+    const bool paged = io[FUSED_BLOCK_TABLE].rank > 0, quantised = k->dtype == CLF_U8;
+    const char *name = fused_attention_io[keys].name, *scales_name = fused_attention_io[scales].name;
+
+    if (io[CLF_QKV_ATT_MASK].rank > 0 && !paged && io[CLF_QKV_ATT_MASK].shape[io[CLF_QKV_ATT_MASK].rank - 1] > 1 &&
+        io[CLF_QKV_ATT_MASK].shape[io[CLF_QKV_ATT_MASK].rank - 1] != k->shape[2] && !io[FUSED_K_STARTS].rank)
+        return clf__fail(CLF_INVALID_SHAPE, "argument '%s': axis 2 is %lld, but 'att_mask' has %lld keys", name,
+                         (long long)k->shape[2], (long long)io[CLF_QKV_ATT_MASK].shape[io[CLF_QKV_ATT_MASK].rank - 1]);
+    if (!quantised && io[scales].rank > 0)
+        return clf__fail(CLF_INVALID_VALUE, "argument '%s' is given, but '%s' is %s", scales_name, name,
+                         clf_dtype_name(k->dtype));
+    if (quantised && io[scales].rank == 0)
+        return clf__fail(CLF_MISSING_TENSOR, "argument '%s' is missing: '%s' is U8", scales_name, name);
+    if (quantised && io[scales].dtype != CLF_F16)
+        return clf__fail(CLF_INVALID_DTYPE, "argument '%s': dtype is %s, not F16", scales_name,
+                         clf_dtype_name(io[scales].dtype));
+    if (quantised && (io[scales].shape[3] < 2 || io[scales].shape[3] % 2))
+        return clf__fail(CLF_INVALID_SHAPE, "argument '%s': axis 3 is %lld, not a scale and a shift for each group",
+                         scales_name, (long long)io[scales].shape[3]);
+    if (k->shape[3] != width && !(quantised && 2 * k->shape[3] == width))
+        return clf__fail(CLF_INVALID_SHAPE, "argument '%s': axis 3 is %lld, not %lld%s", name, (long long)k->shape[3],
+                         (long long)width, quantised ? " or half of it" : "");
     return CLF_SUCCESS;
 }
 
@@ -168,6 +202,14 @@ static clf_status check_tensors(clf_plan *plan, const state *kept, const clf_arg
         status = check_index(plan, &fused_attention_io[i], &args->io[i]);
     if (!status)
         status = check_heads(args);
+    if (!status)
+        status = check_keys(args, CLF_QKV_K, FUSED_K_SCALES, args->io[CLF_QKV_Q].shape[3]);
+    if (!status)
+        status = check_keys(args, CLF_QKV_V, FUSED_V_SCALES, args->io[CLF_QKV_OUT].shape[3]);
+    if (!status && args->io[CLF_QKV_K].shape[3] * args->io[CLF_QKV_OUT].shape[3] !=
+                       args->io[CLF_QKV_V].shape[3] * args->io[CLF_QKV_Q].shape[3])
+        status = clf__fail(CLF_INVALID_SHAPE, "argument 'v': axis 3 is %lld: 'k' and 'v' are not packed alike",
+                           (long long)args->io[CLF_QKV_V].shape[3]);
     return status ? status : check_sequences(args);
 }
 
@@ -218,6 +260,9 @@ static clf__fused_problem problem_of(const fused_attention_config *c, const stat
     p.k_starts = args->io[FUSED_K_STARTS];
     p.k_lengths = args->io[FUSED_K_LENGTHS];
     p.block_table = args->io[FUSED_BLOCK_TABLE];
+    p.k_scales = args->io[FUSED_K_SCALES];
+    p.v_scales = args->io[FUSED_V_SCALES];
+    p.bits = p.k.dtype == CLF_U8 ? (int)(8 * p.k.shape[3] / p.q.shape[3]) : 0;
     p.max_queries = c->max_queries;
     p.max_keys = c->max_keys;
     set_order(c, &p);

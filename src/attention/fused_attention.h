@@ -20,6 +20,6 @@ typedef struct fused_attention_config {
 
 /* Behind the places of clf_attention_io_qkv. */
 enum { FUSED_ALIBI = 7, FUSED_SINKS, FUSED_Q_STARTS, FUSED_K_STARTS, FUSED_K_LENGTHS, FUSED_BLOCK_TABLE,
-       FUSED_EXTRA, FUSED_EXTRAS = 4, FUSED_TENSORS = FUSED_EXTRA + FUSED_EXTRAS };
+       FUSED_EXTRA, FUSED_EXTRAS = 4, FUSED_K_SCALES = FUSED_EXTRA + FUSED_EXTRAS, FUSED_V_SCALES, FUSED_TENSORS };
 
 #endif

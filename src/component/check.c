@@ -51,7 +51,7 @@ static clf_status check_dtype(const clf_io *io, const clf_tensor *tensor, const 
 
     switch (io->io_class) {
     case CLF_IO_FLOATING:
-        wanted = is_floating(dtype) ? NULL : "F32, F16 or BF16";
+        wanted = is_floating(dtype) || (dtype == CLF_U8 && io->flags & CLF_IO_QUANTISED) ? NULL : "F32, F16 or BF16";
         break;
     case CLF_IO_SINGLE:
         wanted = dtype == CLF_F32 ? NULL : "F32";
@@ -106,13 +106,14 @@ static clf_status check_tensor(const clf_io *io, const clf_tensor *tensor)
     return check_layout(io, tensor, io->name, io->role == CLF_OUTPUT);
 }
 
-/* One storage type for all floating tensors but those with CLF_IO_OWN_TYPE. */
+/* One storage type for all floating tensors but those with CLF_IO_OWN_TYPE and quantised ones. */
 static clf_status check_storage(const clf_io *io, int count, const clf_args *args)
 {
     int first = -1;
 
     for (int i = 0; i < count; i++) {
-        if (io[i].io_class != CLF_IO_FLOATING || (io[i].flags & CLF_IO_OWN_TYPE) || args->io[i].rank == 0)
+        if (io[i].io_class != CLF_IO_FLOATING || (io[i].flags & CLF_IO_OWN_TYPE) || args->io[i].rank == 0 ||
+            !is_floating(args->io[i].dtype))
             continue;
         if (first >= 0 && args->io[i].dtype != args->io[first].dtype)
             return clf__fail(CLF_INVALID_DTYPE, "argument '%s': dtype is %s, but '%s' is %s", io[i].name,

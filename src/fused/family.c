@@ -5,19 +5,28 @@
 #include <stdio.h>
 #include <string.h>
 
-const char *const clf__fused_families[] = { "vector", "portable", "nvidia_wgmma", "nvidia_mma", "reference", NULL };
+const char *const clf__fused_families[] = {
+    "vector", "vector_decode", "portable", "portable_decode", "nvidia_wgmma", "nvidia_mma", "reference", NULL
+};
 
-static const clf__fused_family *const vectors_first[] = { &clf__fused_vector, &clf__fused_portable, &clf__fused_nvidia_wgmma,
-                                                          &clf__fused_nvidia_mma, &clf__fused_reference, NULL };
-static const clf__fused_family *const items_first[] = { &clf__fused_portable, &clf__fused_vector, &clf__fused_nvidia_wgmma,
-                                                        &clf__fused_nvidia_mma, &clf__fused_reference, NULL };
-static const clf__fused_family *const matrix_first[] = { &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma,
-                                                         &clf__fused_portable, &clf__fused_vector, &clf__fused_reference, NULL };
+static const clf__fused_family *const vectors_first[] = {
+    &clf__fused_vector_decode, &clf__fused_vector, &clf__fused_portable_decode, &clf__fused_portable,
+    &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_reference, NULL
+};
+static const clf__fused_family *const items_first[] = {
+    &clf__fused_portable_decode, &clf__fused_portable, &clf__fused_vector_decode, &clf__fused_vector,
+    &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_reference, NULL
+};
+static const clf__fused_family *const matrix_first[] = {
+    &clf__fused_portable_decode, &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_portable,
+    &clf__fused_vector_decode, &clf__fused_vector, &clf__fused_reference, NULL
+};
 
 static const char *const feature_names[] = {
     "windows", "masks", "key padding", "mask snippets", "dropout", "fewer heads of keys than of queries",
     "the gradient of a mask", "softcap", "ALiBi", "sinks", "score snippets", "tensors for snippets",
     "sequences of different lengths", "lengths of keys", "pages", "block lists", "an output of another type",
+    "quantised keys and values",
 };
 
 unsigned clf__fused_features_of(const clf__fused_problem *p)
@@ -27,6 +36,7 @@ unsigned clf__fused_features_of(const clf__fused_problem *p)
         p->k.shape[1] != p->q.shape[1], p->grad_mask.rank > 0, p->softcap != 0, p->alibi.rank > 0, p->sinks.rank > 0,
         p->score_mod != NULL, p->extra_name[0] != NULL, p->q_starts.rank > 0 || p->k_starts.rank > 0,
         p->k_lengths.rank > 0, p->block_table.rank > 0, p->blocks != NULL, p->out.dtype != p->q.dtype,
+        p->bits != 0,
     };
     unsigned features = 0;
 
@@ -83,10 +93,13 @@ static int64_t at_most(int64_t rows, int64_t promised)
 
 clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem)
 {
-    const clf_tensor *q = &problem->q, *k = &problem->k, *starts = &problem->q_starts;
+    const clf_tensor *q = &problem->q, *k = &problem->k, *v = &problem->v, *starts = &problem->q_starts;
     clf__fused_shape s = { .batch = q->shape[0], .heads = q->shape[1], .queries = q->shape[2], .keys = k->shape[2],
-                           .width = q->shape[3], .value_width = problem->v.shape[3] };
+                           .width = q->shape[3],
+                           .value_width = problem->bits ? v->shape[3] * 8 / problem->bits : v->shape[3] };
 
+    if (problem->block_table.rank > 0) /* k has the rows of a page */
+        s.keys = at_most(problem->block_table.shape[1] * k->shape[2], problem->max_keys);
     if (starts->rank > 0) {
         s.batch = starts->shape[0] - 1;
         s.queries = at_most(s.queries, problem->max_queries);

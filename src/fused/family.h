@@ -23,6 +23,7 @@ enum {
     CLF__FUSED_PAGES        = 1 << 14,
     CLF__FUSED_BLOCKS       = 1 << 15,
     CLF__FUSED_OUT_TYPE     = 1 << 16, /* out has another type than q */
+    CLF__FUSED_QUANTISED    = 1 << 17,
 };
 
 /* The bits of a problem; what a bit stands for, "a window" (NULL beyond the last). */
@@ -41,7 +42,8 @@ typedef struct clf__fused_family {
 } clf__fused_family;
 
 extern const clf__fused_family clf__fused_reference, clf__fused_portable, clf__fused_vector,
-                                clf__fused_nvidia_mma, clf__fused_nvidia_wgmma;
+                                clf__fused_nvidia_mma, clf__fused_nvidia_wgmma, clf__fused_vector_decode,
+                                clf__fused_portable_decode;
 
 /* The extents of a problem: those of its tensors, or how many sequences there are and the most rows of one. */
 typedef struct clf__fused_shape {

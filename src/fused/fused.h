@@ -53,6 +53,10 @@ typedef struct clf__fused_problem {
     /* keys and values in pages: k and v are [pages, heads, page, width], sequence s reads block_table[s][key / page] */
     clf_tensor block_table;          /* [S, most pages] i32 */
 
+    /* quantised keys and values: u8 elements of `bits` = 8, or two of 4 in each; 0 = plain. value = number * scale + shift */
+    int        bits;
+    clf_tensor k_scales, v_scales;   /* f16, the axes of k and v but the last, 2 * groups: scale and shift of a group */
+
     /* only these tiles of the scores */
     const struct clf__fused_blocks *blocks;
 } clf__fused_problem;
@@ -102,7 +106,7 @@ extern const char *const clf__fused_families[];
 const char *clf__fused_feature(const clf_device *device, const char *family, int i, int *passes);
 #define CLF__FUSED_PROGRAMS                                                                                         \
     { "fused/vector_forward.cl", "fused/vector_backward.cl", "fused/portable_forward.cl",                           \
-      "fused/portable_backward.cl", "fused/nvidia_wgmma_forward.cl", "fused/nvidia_mma_forward.cl",                 \
+      "fused/portable_backward.cl", "fused/vector_decode.cl", "fused/portable_decode.cl", "fused/decode_merge.cl", "fused/nvidia_wgmma_forward.cl", "fused/nvidia_mma_forward.cl",                 \
       "fused/nvidia_mma_backward_q.cl", "fused/nvidia_mma_backward_kv.cl", "fused/reference_forward.cl",            \
       "fused/reference_backward.cl", "fused/sinks.cl", "fused/gaps.cl" }
 

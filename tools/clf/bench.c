@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LENGTHS = 256, HEAD_DIMS, BATCHES, HEADS, CAUSAL, DTYPES, PASSES, REPEATS, QUICK, ACCURACY, FAMILY };
+enum { LENGTHS = 256, HEAD_DIMS, BATCHES, HEADS, CAUSAL, DTYPES, PASSES, REPEATS, QUICK, ACCURACY, FAMILY, QUERIES, KEY_HEADS, KV_BITS };
 
 typedef struct bench_options {
     clf__bench_options bench;
@@ -105,6 +105,14 @@ static error_t parse(int key, char *argument, struct argp_state *state)
     case HEAD_DIMS: parse_list("head-dims", argument, to_extent, counts, &bench->head_dims); return 0;
     case BATCHES: parse_list("batches", argument, to_extent, counts, &bench->batches); return 0;
     case HEADS: parse_list("heads", argument, to_extent, counts, &bench->heads); return 0;
+    case QUERIES: parse_list("queries", argument, to_extent, counts, &bench->queries); return 0;
+    case KEY_HEADS: parse_list("key-heads", argument, to_extent, counts, &bench->key_heads); return 0;
+    case KV_BITS:
+        if (!to_extent(argument, &number) || (number != 8 && number != 4)) {
+            clf__tool_usage("--kv-bits is 8 or 4, but got '%s'", argument);
+        }
+        bench->kv_bits = (int)number;
+        return 0;
     case DTYPES: parse_list("dtypes", argument, to_dtype, "f32, f16 and bf16", &bench->dtypes); return 0;
     case CAUSAL: parse_causal(argument, &bench->causal); return 0;
     case ACCURACY: bench->accuracy = parse_switch("accuracy", argument); return 0;
@@ -135,6 +143,9 @@ static const struct argp_option option_table[] = {
     { "head-dims", HEAD_DIMS, "D,...", 0, "Widths of a head (default 64)", 2 },
     { "batches", BATCHES, "B,...", 0, "Batch sizes (default 1)", 2 },
     { "heads", HEADS, "H,...", 0, "Numbers of heads (default 8)", 2 },
+    { "queries", QUERIES, "N,...", 0, "Numbers of queries, where a part takes others than keys (default: as many)", 2 },
+    { "key-heads", KEY_HEADS, "H,...", 0, "Heads of keys and values, where a part takes fewer (default: as many)", 2 },
+    { "kv-bits", KV_BITS, "8|4", 0, "Quantised keys and values, where a part takes them", 2 },
     { "causal", CAUSAL, "both|no|yes", 0, "With or without causal order (default both)", 2 },
     { "dtypes", DTYPES, "T,...", 0, "f32, f16, bf16 (default f32)", 2 },
     { "passes", PASSES, "P,...", 0, "forward, backward (default both)", 2 },
