@@ -123,6 +123,8 @@ static bool is_possible(const clf__fused_problem *p, int passes, char *why, size
                        (long long)s.heads);
         return false;
     }
+    if (!clf__fused_grad_mask_fits(p, why, size))
+        return false;
     if (p->score_mod && !p->score_slope && (passes & CLF_BACKWARD)) {
         (void)snprintf(why, size, "backward needs 'score_mod_slope', the derivative of 'score_mod'");
         return false;
@@ -186,7 +188,8 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
     fused->family = *family;
     reserve(plan, problem, fused);
     clf_plan_set_family(plan, (*family)->name);
-    return (*family)->plan(plan, problem, fused);
+    const clf_status status = (*family)->plan(plan, problem, fused);
+    return status ? status : clf__fused_grad_mask_plan(plan, problem, fused);
 }
 
 clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
@@ -196,5 +199,6 @@ clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__
 
 clf_status clf__fused_backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
-    return fused->family->backward(run, fused, problem);
+    const clf_status status = fused->family->backward(run, fused, problem);
+    return status ? status : clf__fused_grad_mask_run(run, fused, problem);
 }
