@@ -71,10 +71,10 @@ typedef struct clf_fused_attention {
      *     k           key: clf_int, one number or sixteen, as the kernel family likes
      *     score       clf_real: the score so far; q and k are whole numbers, clf_to_real(k - q) is a clf_real
      *     the tables  name[q] with an index that is one number, CLF_GATHER(name, k) with one that may be sixteen
-     * Comparisons are joined by & and |. Anything but one expression is refused. Or by name, "@document(labels)":
-     * mask_mod   @causal, @sliding_window(left, right), @prefix_lm(prefix), @document(labels), @dilated(step),
-     *            @neighbourhood_2d(width, rows, columns)
-     * score_mod  @alibi(slopes), @softcap(cap), which bring their derivatives */
+     * Comparisons are joined by & and |. Anything but one expression is refused. Or an at sign and a name:
+     * mask_mod   causal, sliding_window(left, right), prefix_lm(prefix), document(labels), dilated(step),
+     *            neighbourhood_2d(width, rows, columns)
+     * score_mod  alibi(slopes), softcap(cap), which bring their derivatives */
     const char *mask_mod;         /* holds where query q sees key k: "(k<=q)|(k<16)" */
     const char *score_mod;        /* becomes the score: "score*table[h]" */
     const char *score_mod_slope;  /* its derivative by score, for backward: "table[h]" */

@@ -52,7 +52,8 @@ static const clf_io fused_attention_io[] = {
                     "keys, with as many heads as q or fewer that divide them; with a block_table pages of keys" },
     [CLF_QKV_V] = { "v", "bhke", CLF_INPUT, CLF_IO_FLOATING, CLF_IO_DIFFERENTIABLE | CLF_IO_QUANTISED,
                     "values" },
-    [CLF_QKV_ATT_MASK] = { "att_mask", "BHQK", CLF_INPUT, CLF_IO_MASK, CLF_IO_OPTIONAL | CLF_IO_BROADCAST,
+    [CLF_QKV_ATT_MASK] = { "att_mask", "BHQK", CLF_INPUT, CLF_IO_MASK,
+                           CLF_IO_OPTIONAL | CLF_IO_BROADCAST | CLF_IO_DIFFERENTIABLE,
                            "which keys a query sees, or what is added to the scores" },
     [CLF_QKV_KEY_PADDING_MASK] = { "key_padding_mask", "BK", CLF_INPUT, CLF_IO_BOOLEAN,
                                    CLF_IO_OPTIONAL | CLF_IO_BROADCAST, "which keys are no padding" },
@@ -238,11 +239,25 @@ static const char *snippet_of(const state *kept, clf__snippet_sort sort)
     return kept->snippet[sort][0] ? kept->snippet[sort] : NULL;
 }
 
+/* [K], [Q, K], [B, Q, K] or [B, H, Q, K] with all four axes. */
+static clf_tensor widen(const clf_tensor *mask)
+{
+    clf_tensor wide = *mask;
+
+    for (int d = 0; d < 4 && mask->rank > 0; d++) {
+        const int from = mask->rank == 3 ? (d == 1 ? -1 : d - (d > 1)) : d - (4 - mask->rank);
+        wide.shape[d] = from < 0 ? 1 : mask->shape[from];
+        wide.strides[d] = from < 0 ? 0 : mask->strides[from];
+    }
+    wide.rank = mask->rank > 0 ? 4 : 0;
+    return wide;
+}
+
 static clf__fused_problem problem_of(const fused_attention_config *c, const state *kept, const clf_args *args)
 {
     clf__fused_problem p = clf__fused_problem_qkv(args, c->scale, c->base.dropout);
 
-    p.grad_mask = args->grad[CLF_QKV_ATT_MASK];
+    p.grad_mask = widen(&args->grad[CLF_QKV_ATT_MASK]);
     p.softcap = c->softcap;
     p.alibi = args->io[FUSED_ALIBI];
     if (c->alibi)

@@ -153,6 +153,8 @@ static bool is_possible(const clf__fused_problem *p, int passes, char *why, size
                        (long long)s.heads);
         return false;
     }
+    if (!clf__fused_grad_mask_fits(p, why, size))
+        return false;
     if (p->score_mod && !p->score_slope && (passes & CLF_BACKWARD)) {
         (void)snprintf(why, size, "backward needs 'score_mod_slope', the derivative of 'score_mod'");
         return false;
@@ -231,7 +233,9 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
     clf_status status = clf__fused_plan_gaps(plan, problem, fused);
     if (!status)
         status = clf__fused_plan_sinks(plan, problem, fused);
-    return status ? status : (*family)->plan(plan, problem, fused);
+    if (!status)
+        status = (*family)->plan(plan, problem, fused);
+    return status ? status : clf__fused_grad_mask_plan(plan, problem, fused);
 }
 
 clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
@@ -247,5 +251,7 @@ clf_status clf__fused_backward(clf_run *run, const clf__fused *fused, const clf_
 
     if (!status)
         status = clf__fused_backward_sinks(run, fused, problem);
+    if (!status)
+        status = clf__fused_grad_mask_run(run, fused, problem);
     return status ? status : clf__fused_backward_gaps(run, fused, problem);
 }

@@ -96,6 +96,12 @@ clf_status clf__fused_launch_rows(clf_run *run, const clf_binder *binder, const 
 clf_status clf__fused_launch_key_rows(clf_run *run, const clf_binder *binder, const clf__fused_problem *problem,
                                       int64_t count, int rows, int items);
 
+/* The gradient of an additive mask, for every family that leaves lse and delta where they belong: can it be done, its
+ * kernel, and its launch behind the backward pass. */
+bool       clf__fused_grad_mask_fits(const clf__fused_problem *problem, char *why, size_t size);
+clf_status clf__fused_grad_mask_plan(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
+clf_status clf__fused_grad_mask_run(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+
 /* Families whose groups own rows: forward is one kernel; backward is delta (64 rows a group), then grad_q, then
  * grad_k and grad_v. Kernels are named clf_fused_<what>_<family>; options are those of forward and backward. */
 clf_status clf__fused_forward_rows(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);

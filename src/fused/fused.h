@@ -31,7 +31,7 @@ typedef struct clf__fused_problem {
     const char *mask_mod; /* an expression over (b, h, q, k) that must hold too, without spaces; NULL = none */
 
     /* what becomes of a score */
-    clf_tensor grad_mask; /* of an additive mask: [B, H, Nq, Nk] f32, extent 1 where the mask repeats */
+    clf_tensor grad_mask; /* of an additive mask: [B, H, Nq, Nk], extent 1 where the mask repeats, its type */
     float      softcap;   /* score = softcap * tanh(score / softcap) */
     clf_tensor alibi;     /* [H] f32 slopes: score += slope * (k - q - shift + ahead) */
     clf_tensor sinks, grad_sinks;  /* [H] f32: one more score in the sum of exponentials, for a key without a value */
@@ -67,7 +67,8 @@ struct clf__fused_family;
 typedef struct clf__fused {
     const struct clf__fused_family *family;
     cl_kernel forward, delta, backward[2];
-    cl_kernel sinks;                  /* their gradient */
+    cl_kernel sinks, grad_mask;       /* their gradients */
+    int       mask_tile;              /* elements of grad_mask on each side of a group's tile */
     cl_kernel gaps[3];                /* rows of no sequence: of out, of lse, of gradients */
     int       rows[3], items[3];      /* of a group, in forward and in backward; [2] for keys if not as for queries */
     int       most_groups;            /* of forward, which then go on with more rows; 0 = as many as there are rows for */
@@ -106,8 +107,9 @@ extern const char *const clf__fused_families[];
 const char *clf__fused_feature(const clf_device *device, const char *family, int i, int *passes);
 #define CLF__FUSED_PROGRAMS                                                                                         \
     { "fused/vector_forward.cl", "fused/vector_backward.cl", "fused/portable_forward.cl",                           \
-      "fused/portable_backward.cl", "fused/vector_decode.cl", "fused/portable_decode.cl", "fused/decode_merge.cl", "fused/nvidia_wgmma_forward.cl", "fused/nvidia_mma_forward.cl",                 \
+      "fused/portable_backward.cl", "fused/vector_decode.cl", "fused/portable_decode.cl", "fused/decode_merge.cl",      \
+      "fused/nvidia_wgmma_forward.cl", "fused/nvidia_mma_forward.cl",                                               \
       "fused/nvidia_mma_backward_q.cl", "fused/nvidia_mma_backward_kv.cl", "fused/reference_forward.cl",            \
-      "fused/reference_backward.cl", "fused/sinks.cl", "fused/gaps.cl" }
+      "fused/reference_backward.cl", "fused/sinks.cl", "fused/gaps.cl", "fused/grad_mask.cl" }
 
 #endif

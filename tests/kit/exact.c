@@ -148,6 +148,20 @@ static void add_row(const problem *p, double *to, double factor, const double *f
         to[i] = add(p, to[i], factor, from[i]);
 }
 
+/* Element (b, h, i, j) of the mask's gradient, which has the axes and extents that the mask was given with. */
+static double *at_mask(const problem *p, int64_t item, int64_t i, int64_t j)
+{
+    const clf_tensor *t = &p->reference->args->grad[CLF_QKV_ATT_MASK];
+    const int64_t index[4] = { item / p->heads, item % p->heads, i, j };
+    int64_t element = 0;
+
+    for (int d = 0; d < t->rank; d++) {
+        const int axis = t->rank == 3 && d == 0 ? 0 : 4 - t->rank + d; /* of BHQK the heads go first */
+        element = element * t->shape[d] + (t->shape[d] == 1 ? 0 : index[axis]);
+    }
+    return p->reference->grad[CLF_QKV_ATT_MASK] + element;
+}
+
 static void backward_row(const problem *p, int64_t item, int64_t i, double lse)
 {
     const int64_t keys = clf__exact_keys(p->reference, p->exact, item / p->heads);
@@ -169,6 +183,8 @@ static void backward_row(const problem *p, int64_t item, int64_t i, double lse)
         if (weight == 0)
             continue;
         const double gradient = add(p, 0, weight, add(p, -delta, kept, kept != 0 ? dot(p, grad_out, v, p->value_width) : 0));
+        if (grad[CLF_QKV_ATT_MASK])
+            *at_mask(p, item, i, j) = add(p, *at_mask(p, item, i, j), gradient, 1);
         const double scaled = add(p, 0, gradient * p->row[SLOPE][j], p->exact->scale);
         add_row(p, to_q, scaled, k, p->width);
         if (grad[CLF_QKV_K])
@@ -190,10 +206,15 @@ static void clear_outputs(const problem *p)
 /* Gradients start from 0 and are rounded to their storage in the end. */
 static void for_gradients(const problem *p, bool end)
 {
-    for (int i = CLF_QKV_Q; i <= CLF_QKV_V; i++) {
-        const int64_t count = clf_tensor_elements(&p->reference->args->io[i]);
-        for (int64_t n = 0; p->reference->grad[i] && n < count; n++)
-            p->reference->grad[i][n] = end ? clf_reference_store(p->reference, p->reference->grad[i][n]) : 0;
+    for (int i = CLF_QKV_Q; i <= CLF_QKV_ATT_MASK; i++) {
+        const clf_tensor *t = &p->reference->args->grad[i];
+        clf_reference rounds = *p->reference;
+        if (!p->reference->grad[i])
+            continue;
+        if (rounds.storage != CLF_F64)
+            rounds.storage = t->dtype; /* a mask has a type of its own */
+        for (int64_t n = 0; n < clf_tensor_elements(t); n++)
+            p->reference->grad[i][n] = end ? clf_reference_store(&rounds, p->reference->grad[i][n]) : 0;
     }
     for (int64_t h = 0; p->exact->grad_sinks && !end && h < p->heads; h++)
         p->exact->grad_sinks[h] = 0;

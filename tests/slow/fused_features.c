@@ -25,6 +25,38 @@ static const feature_case alone[] = {
       "\"extra_names\": \"table\"", BIT(FUSED_EXTRA), .queries = 1, .keys = 97 },
 };
 
+#define MASKED .present = BIT(CLF_QKV_ATT_MASK), .queries = 19, .keys = 37
+static const feature_case masks[] = {
+    { "", MASKED, .mask = CLF_F32 },
+    { "", MASKED, .mask = CLF_F32, .ones = 2 },
+    { "", MASKED, .mask = CLF_F32, .ones = 4 },
+    { "", MASKED, .mask = CLF_F32, .ones = 8 },
+    { "", MASKED, .mask = CLF_F32, .ones = 15 },
+    { "", MASKED, .mask = CLF_F32, .drop = 1 },
+    { "", MASKED, .mask = CLF_F32, .drop = 3 },
+    { "", MASKED, .mask = CLF_F16, .drop = 2 },
+    { "", MASKED, .mask = CLF_BF16, .dtype = CLF_F16, .ones = 3 },
+    { "", MASKED, .mask = CLF_F32, .dtype = CLF_BF16, .ones = 3 },
+    { ", \"softcap\": 1.5", MASKED, .mask = CLF_F32, .dropout = 0.2f, .causal = true, .ones = 2 },
+};
+
+/* Gradients of additive masks in every family. */
+static void check_masks(clf_device *device)
+{
+    const char *const *families = fused_attention()->descriptor->families;
+
+    for (size_t i = 0; i < sizeof masks / sizeof masks[0] && !clf_device_get_info(device)->simulator; i++) {
+        run_feature(device, &masks[i], 16, NULL, KIT_PROBLEM);
+        for (int family = 0; families[family]; family++)
+            run_feature(device, &masks[i], 16, families[family], KIT_PROBLEM);
+    }
+}
+
+Test(fused_features, gradients_of_masks)
+{
+    for_each_device(check_masks);
+}
+
 /* Two values of each thing, 0 and 1: rows of a covering array of strength two. */
 enum { SOFTCAP, ALIBI, WINDOW, MASK, PADDING, MASK_MOD, SCORE_MOD, DROPOUT, THINGS };
 static const char *const rows[] = { "00000000", "11111111", "01010101", "10101010", "00110011", "11001100", "00001111",

@@ -9,6 +9,27 @@ static const feature_case cases[] = {
       BIT(FUSED_ALIBI) | BIT(FUSED_EXTRA) | BIT(CLF_QKV_KEY_PADDING_MASK), .queries = 19, .keys = 25 },
 };
 
+/* Gradients of additive masks: one program. The other forms of masks are in tests/slow. */
+#define MASKED .present = BIT(CLF_QKV_ATT_MASK), .mask = CLF_F32, .queries = 9, .keys = 21
+static const feature_case masks[] = {
+    { "", MASKED, .ones = 1 },
+    { "", MASKED, .drop = 2 },
+    { "", MASKED, .ones = 6 },
+};
+
+static void check_masks(clf_device *device)
+{
+    const bool simulator = clf_device_get_info(device)->simulator;
+
+    for (size_t i = 0; i < (simulator ? 1 : sizeof masks / sizeof masks[0]); i++)
+        run_feature(device, &masks[i], 8, NULL, KIT_PROBLEM);
+}
+
+Test(fused_features, gradients_of_masks)
+{
+    for_each_device(check_masks);
+}
+
 static void check_cases(clf_device *device)
 {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -25,6 +46,8 @@ static void check_differences(clf_device *device)
 {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         run_feature(device, &cases[i], 8, NULL, KIT_DIFFERENCES);
+    for (size_t i = 0; i < sizeof masks / sizeof masks[0]; i++)
+        run_feature(device, &masks[i], 8, NULL, KIT_DIFFERENCES);
 }
 
 Test(fused_features, reference)

@@ -15,6 +15,9 @@ typedef struct feature_case {
     clf_dtype   mask;        /* of att_mask */
     int64_t     queries, keys;
     clf__kit_values values;
+    int         drop;        /* leading axes that the mask lacks */
+    unsigned    ones;        /* axes of it that are 1, a bit each */
+    clf_dtype   dtype;       /* of the floating tensors */
 } feature_case;
 
 #define BIT(slot_) (1u << (slot_))
@@ -53,6 +56,9 @@ static inline void run_feature(clf_device *device, const feature_case *f, int64_
     c.training = f->dropout > 0;
     c.mask_dtype = f->mask ? f->mask : CLF_BOOL8;
     c.values = f->values;
+    c.mask_drop = f->drop;
+    c.mask_ones = f->ones;
+    c.dtype = f->dtype ? f->dtype : CLF_F32;
     (void)snprintf(c.own, sizeof c.own, "%s", f->config);
     clf__kit_check check = { .device = device, .component = component, .c = &c, .family = family };
     const clf__kit_verdict verdict = what == KIT_PROBLEM ? clf__kit_check_problem(&check)
