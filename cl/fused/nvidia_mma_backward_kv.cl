@@ -1,4 +1,5 @@
-/* The gradients of keys and values on tensor cores: rows are keys, tiles of queries and grad_out pass by.
+/* The gradients of keys and values on tensor cores: rows are keys, tiles of queries and grad_out pass by,
+ * those of one head after the other where several share the keys.
  *
  *     S = K Q^T, P = exp2(S - lse)        dV += P grad_out        dP = V grad_out^T        dS = P (dP - delta)
  *                                                                                          dK += dS Q
@@ -77,7 +78,7 @@ CLF_INLINE void load_numbers(__global const float *lse, int lse_step, __global c
         const uint x_tile = q_tiles + (step & 1) * Q_BYTES, g_tile = g_tiles + (step & 1) * G_BYTES; \
         begin_step(&queries, D, q_tiles, &grads, E, g_tiles, step, steps, item); \
         if (step + 1 < steps) \
-            load_numbers(lse, (int)lse_at.w, delta, (int)delta_at.w, first + CLF_COLUMNS, shape.s2, item, \
+            load_numbers(lses, (int)lse_at.w, deltas, (int)delta_at.w, first + CLF_COLUMNS, shape.s2, item, \
                          bases[~step & 1], means[~step & 1]); \
         if (LOOK && clf_keys_seen(first + CLF_COLUMNS - 1, shape.s3, shape.s4) <= k_warp) \
             continue; /* on the diagonal: none of these queries sees this warp's keys */ \
@@ -131,7 +132,8 @@ void clf_fused_backward_kv_nvidia_mma(__global const clf_storage *q, long4 q_at,
                                       __global const float *delta, long4 delta_at,
                                       __global clf_storage *grad_k, long4 grad_k_at,
                                       __global clf_storage *grad_v, long4 grad_v_at,
-                                      int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                      int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor,
+                                      uint8 random CLF_EXTRA_PARAMETERS)
 {
     __local uint4 tiles[(K_BYTES + V_BYTES + 2 * (Q_BYTES + G_BYTES)) / 16] __attribute__((aligned(128)));
     __local float bases[2][CLF_COLUMNS] __attribute__((aligned(16))), means[2][CLF_COLUMNS] __attribute__((aligned(16)));
@@ -140,21 +142,22 @@ void clf_fused_backward_kv_nvidia_mma(__global const clf_storage *q, long4 q_at,
 
     const int item = get_local_id(0), lane = item & 31, warp = item >> 5;
     const int count = (shape.s3 + ROWS - 1) / ROWS;
-    const int tile = get_group_id(0) % count, bh = get_group_id(0) / count;
-    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int tile = get_group_id(0) % count, owner = get_group_id(0) / count;
+    const int heads = shape.s1 / CLF_GROUPS, b = owner / heads, first_head = owner % heads * CLF_GROUPS;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    padding_at = clf_padding_at(padding_at, start);
+    if (CLF_SEQUENCES && tile * ROWS >= shape.s3)
+        return;
     const int k_first = tile * ROWS, k_warp = k_first + warp * CLF_TALL * 16, k_mine = k_warp + (lane >> 2);
-    const matrix queries = matrix_of(q, q_at, b, h, shape.s2, shape.s5, D);
-    const matrix grads = matrix_of(grad_out, grad_out_at, b, h, shape.s2, shape.s6, E);
-    const matrix keys = matrix_of(k, k_at, b, h, shape.s3, shape.s5, D);
-    const matrix values = matrix_of(v, v_at, b, h, shape.s3, shape.s6, E);
+    const matrix keys = matrix_of(k, clf_keys_at(k_at, b, first_head, start), k_at.w, shape.s3, shape.s5, D);
+    const matrix values = matrix_of(v, clf_keys_at(v_at, b, first_head, start), v_at.w, shape.s3, shape.s6, E);
     const float scale = clf_query_scale(factor.x), later_scale = SCALED ? 1.0f : scale;
     const uint k_lane = k_tile + warp * BYTES(CLF_TALL * 16, D) + row_at(D, lane);
     const uint v_lane = v_tile + warp * BYTES(CLF_TALL * 16, E) + row_at(E, lane);
-    lse += lse_at.x + b * lse_at.y + h * lse_at.z;
-    delta += delta_at.x + b * delta_at.y + h * delta_at.z;
 
-    /* Queries before `start` and from `steps` on see none of these keys, those from `plain` on see all of them. */
-    const int start = clf_first_query(k_first, shape.s2, shape.s4) / CLF_COLUMNS;
+    /* Queries before `begin_at` and from `steps` on see none of these keys, those from `plain` on see all of them. */
+    const int begin_at = clf_first_query(k_first, shape.s2, shape.s4) / CLF_COLUMNS;
     const int k_last = min(k_first + ROWS, shape.s3) - 1;
     const int steps = (clf_queries_end(k_last, shape) + CLF_COLUMNS - 1) / CLF_COLUMNS;
     const int all = clf_first_query(k_last, shape.s2, shape.s4);
@@ -177,14 +180,28 @@ void clf_fused_backward_kv_nvidia_mma(__global const clf_storage *q, long4 q_at,
         EACH_SUM(sum_v, E) = 0.0f;
 #endif
         EACH_SUM(sum_k, TWICE && E > D ? E : D) = 0.0f;
-        if (start < steps) {
-            load_tile(&queries, start * CLF_COLUMNS, CLF_COLUMNS, D, item, q_tiles + (start & 1) * Q_BYTES);
-            load_tile(&grads, start * CLF_COLUMNS, CLF_COLUMNS, E, item, g_tiles + (start & 1) * G_BYTES);
-            load_numbers(lse, (int)lse_at.w, delta, (int)delta_at.w, start * CLF_COLUMNS, shape.s2, item,
-                         bases[start & 1], means[start & 1]);
+#if CLF_GROUPS > 1
+        for (int h = first_head; h < first_head + CLF_GROUPS; h++) {
+        if (h > first_head)
+            barrier(CLK_LOCAL_MEM_FENCE); /* everybody is done with the last tiles of the head before */
+#else
+        {
+        const int h = first_head;
+#endif
+        const int bh = b * shape.s1 + h;
+        const matrix queries = matrix_of(q, clf_queries_at(q_at, b, h, start), q_at.w, shape.s2, shape.s5, D);
+        const matrix grads = matrix_of(grad_out, clf_queries_at(grad_out_at, b, h, start), grad_out_at.w, shape.s2,
+                                       shape.s6, E);
+        __global const float *lses = lse + clf_queries_at(lse_at, b, h, start);
+        __global const float *deltas = delta + clf_queries_at(delta_at, b, h, start);
+        if (begin_at < steps) {
+            load_tile(&queries, begin_at * CLF_COLUMNS, CLF_COLUMNS, D, item, q_tiles + (begin_at & 1) * Q_BYTES);
+            load_tile(&grads, begin_at * CLF_COLUMNS, CLF_COLUMNS, E, item, g_tiles + (begin_at & 1) * G_BYTES);
+            load_numbers(lses, (int)lse_at.w, deltas, (int)delta_at.w, begin_at * CLF_COLUMNS, shape.s2, item,
+                         bases[begin_at & 1], means[begin_at & 1]);
         }
         clf_nv_commit();
-        int step = start;
+        int step = begin_at;
         for (; step < min(plain, steps); step++)
             STEP(1, ADD_LOOKED)
 #if !LOOK_AT_ALL
@@ -192,11 +209,12 @@ void clf_fused_backward_kv_nvidia_mma(__global const clf_storage *q, long4 q_at,
             STEP(0, ADD_WEIGHTED)
 #endif
         clf_nv_wait(0);
+        }
         if (part != 0 && grad_k)
-            STORE_ROWS(sum_k, factor.x, grad_k + grad_k_at.x + b * grad_k_at.y + h * grad_k_at.z, (int)grad_k_at.w, k_mine,
+            STORE_ROWS(sum_k, factor.x, grad_k + clf_keys_at(grad_k_at, b, first_head, start), (int)grad_k_at.w, k_mine,
                        shape.s3, D, shape.s5, lane);
         if (part != 1 && grad_v)
-            STORE_ROWS(sum_v, CLF_DROPOUT ? factor.y : 1.0f, grad_v + grad_v_at.x + b * grad_v_at.y + h * grad_v_at.z,
+            STORE_ROWS(sum_v, CLF_DROPOUT ? factor.y : 1.0f, grad_v + clf_keys_at(grad_v_at, b, first_head, start),
                        (int)grad_v_at.w, k_mine, shape.s3, E, shape.s6, lane);
     }
 }

@@ -28,17 +28,21 @@
 __kernel __attribute__((reqd_work_group_size(64, 1, 1)))
 void clf_fused_delta_nvidia_mma(__global const clf_storage *out, long4 out_at,
                                 __global const clf_storage *grad_out, long4 grad_out_at,
-                                __global float *delta, long4 delta_at, int8 shape,
-                                __global const clf_storage *rest, long rest_at)
+                                __global float *delta, long4 delta_at, int8 shape CLF_SEQUENCE_PARAMETERS,
+                                __global const clf_storage *rest, long4 rest_at)
 {
     const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
     const int b = bh / shape.s1, h = bh % shape.s1;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    if (CLF_SEQUENCES && (int)get_group_id(0) % groups * 64 >= shape.s2)
+        return;
     const int lane = get_local_id(0) & 31, first = get_group_id(0) % groups * 64 + (get_local_id(0) >> 5) * 32;
     float mine = 0.0f;
 
-    out += out_at.x + b * out_at.y + h * out_at.z;
-    rest += rest_at + (long)bh * shape.s2 * shape.s6;
-    grad_out += grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z;
+    out += clf_queries_at(out_at, b, h, start);
+    rest += clf_queries_at(rest_at, b, h, start);
+    grad_out += clf_queries_at(grad_out_at, b, h, start);
 #pragma unroll 4
     for (int i = 0; i < 32; i++) {
         const int row = min(first + i, shape.s2 - 1);
@@ -52,7 +56,7 @@ void clf_fused_delta_nvidia_mma(__global const clf_storage *out, long4 out_at,
         mine = i == lane ? sum : mine;
     }
     if (first + lane < shape.s2)
-        delta[delta_at.x + b * delta_at.y + h * delta_at.z + (first + lane) * delta_at.w] = mine;
+        delta[clf_queries_at(delta_at, b, h, start) + (first + lane) * delta_at.w] = mine;
 }
 
 /* From scores s and the products ds of grad_out and values to the gradients of the scores, in place. */
@@ -76,7 +80,8 @@ void clf_fused_backward_q_nvidia_mma(__global const clf_storage *q, long4 q_at,
                                      __global const float *lse, long4 lse_at,
                                      __global const float *delta, long4 delta_at,
                                      __global clf_storage *grad_q, long4 grad_q_at,
-                                     int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                     int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor,
+                                     uint8 random CLF_EXTRA_PARAMETERS)
 {
     __local uint4 tiles[(Q_BYTES + G_BYTES + 2 * (K_BYTES + V_BYTES)) / 16] __attribute__((aligned(128)));
     const uint q_tile = clf_nv_address(tiles), g_tile = q_tile + Q_BYTES;
@@ -86,18 +91,24 @@ void clf_fused_backward_q_nvidia_mma(__global const clf_storage *q, long4 q_at,
     const int count = (shape.s2 + ROWS - 1) / ROWS;
     const int tile = count - 1 - get_group_id(0) % count, bh = get_group_id(0) / count;
     const int b = bh / shape.s1, h = bh % shape.s1;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    padding_at = clf_padding_at(padding_at, start);
+    if (CLF_SEQUENCES && tile * ROWS >= shape.s2)
+        return;
     const int q_first = tile * ROWS, q_warp = q_first + warp * CLF_TALL * 16, q_mine = q_warp + (lane >> 2);
-    const matrix queries = matrix_of(q, q_at, b, h, shape.s2, shape.s5, D);
-    const matrix grads = matrix_of(grad_out, grad_out_at, b, h, shape.s2, shape.s6, E);
-    const matrix keys = matrix_of(k, k_at, b, h, shape.s3, shape.s5, D);
-    const matrix values = matrix_of(v, v_at, b, h, shape.s3, shape.s6, E);
+    const matrix queries = matrix_of(q, clf_queries_at(q_at, b, h, start), q_at.w, shape.s2, shape.s5, D);
+    const matrix grads = matrix_of(grad_out, clf_queries_at(grad_out_at, b, h, start), grad_out_at.w, shape.s2, shape.s6,
+                                   E);
+    const matrix keys = matrix_of(k, clf_keys_at(k_at, b, h, start), k_at.w, shape.s3, shape.s5, D);
+    const matrix values = matrix_of(v, clf_keys_at(v_at, b, h, start), v_at.w, shape.s3, shape.s6, E);
     const float scale = clf_query_scale(factor.x), later_scale = SCALED ? 1.0f : scale;
     const uint q_lane = q_tile + warp * BYTES(CLF_TALL * 16, D) + row_at(D, lane);
     const uint g_lane = g_tile + warp * BYTES(CLF_TALL * 16, E) + row_at(E, lane);
 
     float sum[CLF_TALL][D / 8][4], base[CLF_TALL][2], mean[CLF_TALL][2];
-    lse += lse_at.x + b * lse_at.y + h * lse_at.z;
-    delta += delta_at.x + b * delta_at.y + h * delta_at.z;
+    lse += clf_queries_at(lse_at, b, h, start);
+    delta += clf_queries_at(delta_at, b, h, start);
 #pragma unroll
     for (int a = 0; a < CLF_TALL; a++) {
 #pragma unroll
@@ -113,18 +124,18 @@ void clf_fused_backward_q_nvidia_mma(__global const clf_storage *q, long4 q_at,
 
     const int seen = clf_keys_seen(min(q_first + ROWS, shape.s2) - 1, shape.s3, shape.s4);
     const int seen_by_last = clf_keys_seen(q_warp + CLF_TALL * 16 - 1, shape.s3, shape.s4);
-    const int start = clf_first_key(q_first, shape) / CLF_COLUMNS, steps = (seen + CLF_COLUMNS - 1) / CLF_COLUMNS;
+    const int begin_at = clf_first_key(q_first, shape) / CLF_COLUMNS, steps = (seen + CLF_COLUMNS - 1) / CLF_COLUMNS;
     const int plain = LOOK_AT_ALL ? 0 : clf_keys_seen(q_first, shape.s3, shape.s4) / CLF_COLUMNS;
 
     load_tile(&queries, q_first, ROWS, D, item, q_tile);
     load_tile(&grads, q_first, ROWS, E, item, g_tile);
-    if (start < steps) {
-        load_tile(&keys, start * CLF_COLUMNS, CLF_COLUMNS, D, item, k_tiles + (start & 1) * K_BYTES);
-        load_tile(&values, start * CLF_COLUMNS, CLF_COLUMNS, E, item, v_tiles + (start & 1) * V_BYTES);
+    if (begin_at < steps) {
+        load_tile(&keys, begin_at * CLF_COLUMNS, CLF_COLUMNS, D, item, k_tiles + (begin_at & 1) * K_BYTES);
+        load_tile(&values, begin_at * CLF_COLUMNS, CLF_COLUMNS, E, item, v_tiles + (begin_at & 1) * V_BYTES);
     }
     clf_nv_commit();
 
-    int step = start;
+    int step = begin_at;
     for (; step < min(plain, steps); step++) {
         const uint k_tile = k_tiles + (step & 1) * K_BYTES, v_tile = v_tiles + (step & 1) * V_BYTES;
         begin_step(&keys, D, k_tiles, &values, E, v_tiles, step, steps, item);
@@ -171,6 +182,6 @@ void clf_fused_backward_q_nvidia_mma(__global const clf_storage *q, long4 q_at,
     }
     clf_nv_wait(0);
 
-    grad_q += grad_q_at.x + b * grad_q_at.y + h * grad_q_at.z;
+    grad_q += clf_queries_at(grad_q_at, b, h, start);
     STORE_ROWS(sum, factor.x, grad_q, (int)grad_q_at.w, q_mine, shape.s2, D, shape.s5, lane);
 }

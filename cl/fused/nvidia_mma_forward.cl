@@ -40,9 +40,9 @@ void clf_fused_forward_nvidia_mma(__global const clf_storage *q, long4 q_at,
                                   __global const clf_mask *mask, long8 mask_at,
                                   __global const uchar *padding, long4 padding_at,
                                   __global clf_storage *out, long4 out_at,
-                                  __global float *lse, long4 lse_at,
-                                  int8 shape, float4 factor, uint8 random,
-                                  __global clf_storage *rest, long rest_at CLF_EXTRA_PARAMETERS)
+                                  __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
+                                  int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random,
+                                  __global clf_storage *rest, long4 rest_at CLF_EXTRA_PARAMETERS)
 {
     __local uint4 tiles[(Q_BYTES + 2 * (K_BYTES + V_BYTES)) / 16] __attribute__((aligned(128)));
     const uint q_tile = clf_nv_address(tiles), k_tiles = q_tile + Q_BYTES, v_tiles = k_tiles + 2 * K_BYTES;
@@ -51,10 +51,15 @@ void clf_fused_forward_nvidia_mma(__global const clf_storage *q, long4 q_at,
     const int count = (shape.s2 + ROWS - 1) / ROWS;
     const int tile = count - 1 - get_group_id(0) % count, bh = get_group_id(0) / count;
     const int b = bh / shape.s1, h = bh % shape.s1;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    padding_at = clf_padding_at(padding_at, start);
+    if (CLF_SEQUENCES && tile * ROWS >= shape.s2)
+        return;
     const int q_first = tile * ROWS, q_warp = q_first + warp * CLF_TALL * 16, q_mine = q_warp + (lane >> 2);
-    const matrix queries = matrix_of(q, q_at, b, h, shape.s2, shape.s5, D);
-    const matrix keys = matrix_of(k, k_at, b, h, shape.s3, shape.s5, D);
-    const matrix values = matrix_of(v, v_at, b, h, shape.s3, shape.s6, E);
+    const matrix queries = matrix_of(q, clf_queries_at(q_at, b, h, start), q_at.w, shape.s2, shape.s5, D);
+    const matrix keys = matrix_of(k, clf_keys_at(k_at, b, h, start), k_at.w, shape.s3, shape.s5, D);
+    const matrix values = matrix_of(v, clf_keys_at(v_at, b, h, start), v_at.w, shape.s3, shape.s6, E);
     const float scale = clf_query_scale(factor.x), later_scale = SCALED ? 1.0f : scale;
 
     const uint q_lane = q_tile + warp * BYTES(CLF_TALL * 16, D) + row_at(D, lane);
@@ -64,17 +69,17 @@ void clf_fused_forward_nvidia_mma(__global const clf_storage *q, long4 q_at,
 
     const int seen = clf_keys_seen(min(q_first + ROWS, shape.s2) - 1, shape.s3, shape.s4);
     const int seen_by_last = clf_keys_seen(q_warp + CLF_TALL * 16 - 1, shape.s3, shape.s4);
-    const int start = clf_first_key(q_first, shape) / CLF_COLUMNS, steps = (seen + CLF_COLUMNS - 1) / CLF_COLUMNS;
+    const int begin_at = clf_first_key(q_first, shape) / CLF_COLUMNS, steps = (seen + CLF_COLUMNS - 1) / CLF_COLUMNS;
 
     load_tile(&queries, q_first, ROWS, D, item, q_tile);
-    if (start < steps) {
-        load_tile(&keys, start * CLF_COLUMNS, CLF_COLUMNS, D, item, k_tiles + (start & 1) * K_BYTES);
-        load_tile(&values, start * CLF_COLUMNS, CLF_COLUMNS, E, item, v_tiles + (start & 1) * V_BYTES);
+    if (begin_at < steps) {
+        load_tile(&keys, begin_at * CLF_COLUMNS, CLF_COLUMNS, D, item, k_tiles + (begin_at & 1) * K_BYTES);
+        load_tile(&values, begin_at * CLF_COLUMNS, CLF_COLUMNS, E, item, v_tiles + (begin_at & 1) * V_BYTES);
     }
     clf_nv_commit();
     /* The keys from which on a score needs a look: whole tiles before are seen by every row of the group. */
     const int plain = LOOK_AT_ALL ? 0 : clf_keys_seen(q_first, shape.s3, shape.s4) / CLF_COLUMNS;
-    int step = start;
+    int step = begin_at;
     for (; step < min(plain, steps); step++) {
         const int first = step * CLF_COLUMNS;
         const uint k_tile = k_tiles + (step & 1) * K_BYTES, v_tile = v_tiles + (step & 1) * V_BYTES;
@@ -120,9 +125,9 @@ void clf_fused_forward_nvidia_mma(__global const clf_storage *q, long4 q_at,
     }
     clf_nv_wait(0);
 
-    out += out_at.x + b * out_at.y + h * out_at.z;
-    rest += rest_at + (long)bh * shape.s2 * shape.s6;
+    out += clf_queries_at(out_at, b, h, start);
+    rest += clf_queries_at(rest_at, b, h, start);
     if (lse)
-        lse += lse_at.x + b * lse_at.y + h * lse_at.z;
-    finish(&own, factor.y, q_mine, lane, shape.s2, shape.s6, out, (int)out_at.w, rest, lse, (int)lse_at.w);
+        lse += clf_queries_at(lse_at, b, h, start);
+    finish(&own, factor.y, CLF_SINK(h), q_mine, lane, shape.s2, shape.s6, out, (int)out_at.w, rest, lse, (int)lse_at.w);
 }

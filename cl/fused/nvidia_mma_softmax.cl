@@ -114,8 +114,8 @@ CLF_INLINE void soften(float s[CLF_TALL][CLF_COLUMNS / 8][4], float scale, state
 }
 
 /* Writes the rows of out, what rounding took from them (`rest` has contiguous rows), and lse. `row` is this lane's
- * first one. */
-CLF_INLINE void finish(const state *own, float factor, int row, int lane, int rows, int width, __global clf_storage *out,
+ * first one. A sink joins the sums here, where its weight need not fit f16. */
+CLF_INLINE void finish(const state *own, float factor, float sink, int row, int lane, int rows, int width, __global clf_storage *out,
                    int out_step, __global clf_storage *rest, __global float *lse, int lse_step)
 {
 #pragma unroll
@@ -123,7 +123,7 @@ CLF_INLINE void finish(const state *own, float factor, int row, int lane, int ro
 #pragma unroll
         for (int pair = 0; pair < 2; pair++) {
             const int r = row + a * 16 + pair * 8;
-            float all = own->total[a][pair];
+            float all = own->total[a][pair], base = own->base[a][pair];
             all += clf_nv_swap_float(all, 1);
             all += clf_nv_swap_float(all, 2);
 #if CLF_REST
@@ -133,7 +133,15 @@ CLF_INLINE void finish(const state *own, float factor, int row, int lane, int ro
 #else
             const float divisor = all;
 #endif
+#if CLF_SINKS
+            const float top = fmax(base, sink), shrink = base == -INFINITY ? 0.0f : clf_nv_exp2(base - top);
+            const float weight = sink == -INFINITY ? 0.0f : clf_nv_exp2(sink - top);
+            all = all * shrink + weight;
+            const float inverse = all == 0.0f ? 0.0f : factor * shrink / (divisor * shrink + weight);
+            base = top;
+#else
             const float inverse = all == 0.0f ? 0.0f : factor / divisor;
+#endif
             if (r >= rows)
                 continue;
 #pragma unroll
@@ -145,6 +153,6 @@ CLF_INLINE void finish(const state *own, float factor, int row, int lane, int ro
 #endif
             }
             if (lse && (lane & 3) == 0)
-                lse[r * lse_step] = all == 0.0f ? -INFINITY : clf_log_sum(own->base[a][pair], all);
+                lse[r * lse_step] = all == 0.0f ? -INFINITY : clf_log_sum(base, all);
         }
 }

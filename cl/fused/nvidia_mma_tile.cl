@@ -19,6 +19,7 @@
 #include "prelude/philox.cl"
 #include "prelude/mask.cl"
 #include "prelude/nvidia.cl"
+#include "fused/place.cl"
 
 #ifndef CLF_D
 #define CLF_D 64
@@ -79,14 +80,14 @@ typedef struct matrix {
     int aligned, whole;
 } matrix;
 
-CLF_INLINE matrix matrix_of(__global const clf_storage *p, long4 at, int b, int h, int limit, int width, int padded)
+CLF_INLINE matrix matrix_of(__global const clf_storage *p, long first, long stride, int limit, int width, int padded)
 {
     matrix m;
-    m.p = (__global const ushort *)p + at.x + b * at.y + h * at.z;
-    m.stride = (int)at.w;
+    m.p = (__global const ushort *)p + first;
+    m.stride = (int)stride;
     m.limit = limit;
     m.width = width;
-    m.aligned = (((ulong)m.p | (ulong)(2 * at.w)) & 15) == 0;
+    m.aligned = (((ulong)m.p | (ulong)(2 * stride)) & 15) == 0;
     m.whole = m.aligned && width == padded;
     return m;
 }

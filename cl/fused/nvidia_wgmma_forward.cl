@@ -177,7 +177,7 @@ CLF_INLINE work work_of(int n, int count, int8 shape)
 /* A warp group's own 64 queries of a tile. */
 CLF_INLINE void load_queries(__global const clf_storage *q, long4 q_at, work w, int group, int8 shape, int item, uint to)
 {
-    const matrix queries = matrix_of(q, q_at, w.b, w.h, shape.s2, shape.s5, D);
+    const matrix queries = matrix_of(q, clf_queries_at(q_at, w.b, w.h, (int2)(0)), q_at.w, shape.s2, shape.s5, D);
     load_blocks(&queries, w.q_first + group * 64, 64, D, item & 127, 128, to);
     clf_nv_commit();
 }
@@ -235,9 +235,9 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
                                     __global const clf_mask *mask, long8 mask_at,
                                     __global const uchar *padding, long4 padding_at,
                                     __global clf_storage *out, long4 out_at,
-                                    __global float *lse, long4 lse_at,
+                                    __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
                                     int8 shape, float4 factor, uint8 random,
-                                    __global clf_storage *rest, long rest_at CLF_EXTRA_PARAMETERS)
+                                    __global clf_storage *rest, long4 rest_at CLF_EXTRA_PARAMETERS)
 {
     __local uint4 tiles[(Q_BYTES + CLF_STAGES * (K_BYTES + V_BYTES)) / 16] __attribute__((aligned(1024)));
     __local ulong barriers[BARRIERS] __attribute__((aligned(8)));
@@ -256,8 +256,9 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
         clf_nv_registers_fewer(REGISTERS_LOAD);
         for (int n = first_piece(); n < end; n = next_piece(n, count)) {
             const work w = work_of(n, count, shape);
-            const matrix keys = matrix_of(k, k_at, w.b, w.h, shape.s3, shape.s5, D);
-            const matrix values = matrix_of(v, v_at, w.b, w.h, shape.s3, shape.s6, E);
+            const long k_first = clf_keys_at(k_at, w.b, w.h, (int2)(0)), v_first = clf_keys_at(v_at, w.b, w.h, (int2)(0));
+            const matrix keys = matrix_of(k, k_first, k_at.w, shape.s3, shape.s5, D);
+            const matrix values = matrix_of(v, v_first, v_at.w, shape.s3, shape.s6, E);
             load_all(&keys, &values, w.steps, done, item, k_tiles, v_tiles, at);
             done += w.steps;
         }
@@ -319,9 +320,9 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
             }
             /* Found once more, so that nothing of it takes a register while the keys pass by. */
             const work again = work_of(clf_nv_same(n), count, shape);
-            finish(&own, factor.y, again.q_first + row, lane, shape.s2, shape.s6,
+            finish(&own, factor.y, CLF_SINK(again.h), again.q_first + row, lane, shape.s2, shape.s6,
                    out + out_at.x + again.b * out_at.y + again.h * out_at.z, (int)out_at.w,
-                   rest + rest_at + (long)again.bh * shape.s2 * shape.s6,
+                   rest + clf_queries_at(rest_at, again.b, again.h, (int2)(0)),
                    lse ? lse + lse_at.x + again.b * lse_at.y + again.h * lse_at.z : 0, (int)lse_at.w);
             done += steps;
         }

@@ -4,7 +4,8 @@
 #include <stdio.h>
 
 enum {
-    FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT
+    FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT |
+               CLF__FUSED_GROUPS | CLF__FUSED_SINKS | CLF__FUSED_STARTS | CLF__FUSED_LENGTHS
 };
 
 /* How a group splits its work; see cl/fused/nvidia_mma_tile.cl for the names. */
@@ -170,14 +171,15 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
 }
 
 /* Where forward leaves and delta finds what rounding took from out; nowhere without a backward pass. */
-static void bind_rest(clf_binder *binder, clf_run *run, const clf__fused *fused)
+static void bind_rest(clf_binder *binder, clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
     const clf_buffer saved = clf_run_saved(run);
-    const bool both = (clf_plan_passes(clf_run_plan(run)) & CLF_BACKWARD) != 0;
-    const cl_long at = both ? (cl_long)((saved.offset + fused->rest) / 2) : 0;
+    clf_tensor rest = clf_tensor_view(saved.mem, problem->q.dtype, 4, problem->out.shape);
 
-    clf_bind_mem(binder, both ? saved.mem : NULL);
-    clf_bind_value(binder, &at, sizeof at);
+    rest.offset = saved.offset + fused->rest;
+    if (!(clf_plan_passes(clf_run_plan(run)) & CLF_BACKWARD))
+        rest.rank = 0;
+    clf__fused_bind(binder, &rest);
 }
 
 clf_status clf__nvidia_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
@@ -188,8 +190,9 @@ clf_status clf__nvidia_forward(clf_run *run, const clf__fused *fused, const clf_
     clf__fused_bind_inputs(&binder, problem);
     clf__fused_bind(&binder, &problem->out);
     clf__fused_bind(&binder, &lse);
+    clf__fused_bind_sinks(&binder, problem);
     clf__fused_bind_numbers(&binder, problem);
-    bind_rest(&binder, run, fused);
+    bind_rest(&binder, run, fused, problem);
     const clf__fused_shape s = clf__fused_shape_of(problem);
     const int64_t groups = (s.queries + fused->rows[0] - 1) / fused->rows[0] * (s.batch * s.heads);
     const size_t local = (size_t)fused->items[0];
@@ -207,8 +210,8 @@ clf_status clf__nvidia_backward(clf_run *run, const clf__fused *fused, const clf
     clf__fused_bind(&binder, &problem->grad_out);
     clf__fused_bind(&binder, &delta);
     clf__fused_bind_shape(&binder, problem);
-    bind_rest(&binder, run, fused);
-    status = clf__fused_launch_rows(run, &binder, problem, problem->q.shape[2], 64, 64);
+    bind_rest(&binder, run, fused, problem);
+    status = clf__fused_launch_rows(run, &binder, problem, clf__fused_shape_of(problem).queries, 64, 64);
     return status ? status : clf__fused_gradients_rows(run, fused, problem);
 }
 

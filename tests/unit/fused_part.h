@@ -1,17 +1,20 @@
 /* A part that asks fused attention for what `fused_job` says, on random numbers: results and gradients against the
- * double reference, nothing beside the tensors written, two runs alike. Rows that belong to no sequence, and keys beyond
- * their lengths, are NaN in all inputs. */
+ * double reference, nothing beside the tensors written, two runs alike, and the same from fused_attention with a config
+ * that says the same. Rows that belong to no sequence, and keys beyond their lengths, are NaN in all inputs. */
 #ifndef CLF_UNIT_FUSED_PART_H
 #define CLF_UNIT_FUSED_PART_H
 
+#include "attention/fused_attention.h"
 #include "devices.h"
 #include "exact.h"
 #include "fused/fused.h"
+#include <clformers/registry.h>
 #include <math.h>
 #include <string.h>
 
 typedef struct job {
     const char *name, *family; /* family NULL: the one that planning chooses */
+    const char *config;        /* of fused_attention, for the same; NULL = not asked */
     clf_dtype dtype;           /* 0 = f32 */
     int64_t batch, heads, k_heads, queries, keys, width, value_width; /* of the tensors */
     bool    causal, bottom_right, sinks, padding, forward_only;
@@ -293,16 +296,16 @@ static clf_buffer buffer_of(clf_device *device, uint64_t bytes, clf_tensor *hold
     return (clf_buffer){ holder->mem, holder->offset, bytes };
 }
 
-static void execute(const job *j, clf_plan *plan, tensors *t)
+static void execute(const job *j, clf_plan *plan, tensors *t, const clf_args *args)
 {
     const clf_plan_info info = clf_plan_get_info(plan);
     clf_tensor          holders[2];
     const clf_buffer    workspace = buffer_of(t->device, info.workspace_bytes, &holders[0]);
     const clf_buffer    saved = buffer_of(t->device, info.saved_bytes, &holders[1]);
 
-    cr_assert_eq(clf_forward(plan, &t->args, workspace, saved, NULL, 0, NULL, NULL), CLF_SUCCESS, "%s", clf_error_message());
+    cr_assert_eq(clf_forward(plan, args, workspace, saved, NULL, 0, NULL, NULL), CLF_SUCCESS, "%s", clf_error_message());
     if (!j->forward_only)
-        cr_assert_eq(clf_backward(plan, &t->args, workspace, saved, NULL, 0, NULL, NULL), CLF_SUCCESS, "%s",
+        cr_assert_eq(clf_backward(plan, args, workspace, saved, NULL, 0, NULL, NULL), CLF_SUCCESS, "%s",
                      clf_error_message());
     clf_tensor_free(t->device, &holders[0]);
     clf_tensor_free(t->device, &holders[1]);
@@ -358,6 +361,30 @@ static clf_status plan_job(clf_device *device, const job *j, clf_args *args, clf
     return status ? status : clf_plan_create(*instance, args, &options, plan);
 }
 
+/* The same tensors at the places of fused_attention. */
+static void execute_public(const job *j, tensors *t)
+{
+    static const int places[][2] = { { FUSED_SINKS, SINKS }, { FUSED_Q_STARTS, Q_STARTS }, { FUSED_K_STARTS, K_STARTS },
+                                     { FUSED_K_LENGTHS, K_LENGTHS } };
+    const clf_plan_options options = { .size = sizeof options, .family = j->family, .allow_reference = true,
+                                       .passes = CLF_FORWARD | (j->forward_only ? 0 : CLF_BACKWARD) };
+    clf_args      args = t->args;
+    clf_instance *instance = NULL;
+    clf_plan     *plan = NULL;
+
+    for (int i = SINKS; i < CLF_MAX_IO; i++)
+        args.io[i] = args.grad[i] = (clf_tensor){ 0 };
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        args.io[places[i][0]] = t->args.io[places[i][1]];
+        args.grad[places[i][0]] = t->args.grad[places[i][1]];
+    }
+    cr_assert_eq(clf_build(t->device, CLF_ATTENTION, j->config, &instance), CLF_SUCCESS, "%s", clf_error_message());
+    cr_assert_eq(clf_plan_create(instance, &args, &options, &plan), CLF_SUCCESS, "%s", clf_error_message());
+    execute(j, plan, t, &args);
+    clf_plan_release(plan);
+    clf_instance_release(instance);
+}
+
 static void check_job(clf_device *device, const job *j)
 {
     tensors       t = { .device = device };
@@ -368,8 +395,11 @@ static void check_job(clf_device *device, const job *j)
     cr_assert_eq(plan_job(device, j, &t.args, &instance, &plan), CLF_SUCCESS, "%s: %s", j->name, clf_error_message());
     make_all(&t, j);
     run_reference(j, &t);
-    for (int turn = 0; turn < 2; turn++) {
-        execute(j, plan, &t);
+    for (int turn = 0; turn < 2 + (j->config != NULL); turn++) {
+        if (turn < 2)
+            execute(j, plan, &t, &t.args);
+        else
+            execute_public(j, &t);
         for (int i = 0; i < 2 * FUSED_IO; i++)
             if (tensor_of(&t, i)->rank > 0 && is_written(i))
                 kept[i] = compare(j, &t, clf_plan_get_info(plan).family, i, kept[i]);

@@ -6,9 +6,11 @@ static const job jobs[] = {
       .causal = true, .bottom_right = true, .sequences = 2, .q_starts = { 0, 3, 5 }, .k_starts = { 1, 4, 8 },
       .padding = true },
     { .name = "five sequences, one without queries, one without keys", .batch = 1, .heads = 6, .k_heads = 2,
-      .queries = 120, .keys = 155, .width = 8, .value_width = 12, .causal = true, .bottom_right = true, .shift = 2,
+      .queries = 120, .keys = 155, .width = 8, .value_width = 12, .causal = true, .bottom_right = true,
       .window = 30, .sinks = true, .dropout = 0.25f, .sequences = 5, .q_starts = { 2, 39, 39, 40, 110, 115 },
-      .k_starts = { 0, 45, 54, 54, 87, 151 }, .k_lengths = { 45, 9, 0, 20, 64 }, .max_queries = 70, .max_keys = 64 },
+      .k_starts = { 0, 45, 54, 54, 87, 151 }, .k_lengths = { 45, 9, 0, 20, 64 }, .max_queries = 70, .max_keys = 64,
+      .config = "{\"name\": \"fused_attention\", \"causal\": true, \"window_left\": 29, \"dropout\": 0.25, "
+                "\"max_queries\": 70, \"max_keys\": 64}" },
     { .name = "lengths in batches", .batch = 3, .heads = 2, .k_heads = 2, .queries = 9, .keys = 70, .width = 8,
       .value_width = 12, .sequences = 3, .k_lengths = { 70, 0, 33 } },
 };
@@ -39,7 +41,7 @@ static void check_promise(clf_device *device)
         return;
     cr_assert_eq(plan_job(device, &wrong, &t.args, &instance, &plan), CLF_SUCCESS, "%s", clf_error_message());
     make_all(&t, &wrong);
-    execute(&wrong, plan, &t);
+    execute(&wrong, plan, &t, &t.args);
     cr_assert_eq(clf_tensor_read_floats(device, &t.args.io[CLF_QKV_OUT], out), CLF_SUCCESS);
     for (int i = 0; i < 80; i++)
         cr_expect(i >= 75 ? out[4 * i] == 0 : i >= 66 && i < 70 ? isnan(out[4 * i]) : isfinite(out[4 * i]), "row %d is %g",
