@@ -1,5 +1,6 @@
 /* Launching families whose groups own rows: one grid dimension, because the others may end at 65535. */
 #include "fused/family.h"
+#include "fused/sparse.h"
 #include "component/plan.h"
 #include "core/status.h"
 #include <stdio.h>
@@ -57,6 +58,7 @@ clf_status clf__fused_forward_rows(clf_run *run, const clf__fused *fused, const 
     clf__fused_bind(&binder, &problem->out);
     clf__fused_bind(&binder, &lse);
     clf__fused_bind_numbers(&binder, problem);
+    clf__fused_bind_lists(&binder, &fused->lists[0]);
     return clf__fused_launch_rows(run, &binder, problem, problem->q.shape[2], fused->rows[0], fused->items[0]);
 }
 
@@ -89,6 +91,7 @@ static clf_status launch_gradient(clf_run *run, const clf__fused *fused, const c
     if (second)
         clf__fused_bind(&binder, second);
     clf__fused_bind_numbers(&binder, problem);
+    clf__fused_bind_lists(&binder, &fused->lists[second ? 2 : 1]);
     return clf__fused_launch_rows(run, &binder, problem, count, fused->rows[own], fused->items[own]);
 }
 
