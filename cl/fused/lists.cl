@@ -13,6 +13,8 @@
  * bits for every pair: a row a query, 32 keys a number. In the other parts every pair is in the pattern. Rows beyond
  * the last query and keys beyond the last one are not told of.
  */
+#include "prelude/types.cl"
+
 #ifndef CLF_BLOCKS
 #define CLF_BLOCKS 0
 #endif
@@ -41,6 +43,17 @@ static int4 clf_list_tile(__global const int *lists, int8 lists_at, int entry)
 static __global const int *clf_list_bits(__global const int *lists, int4 tile, int part, int words)
 {
     return lists + tile.w + popcount(tile.z & ((1 << part) - 1)) * words;
+}
+
+/* The same scores where their bit is set, -INFINITY elsewhere: sixteen keys of `word`, or one. */
+static clf_real clf_list_seen(clf_real score, int word, int first)
+{
+#if CLF_LANES == 16
+    const int16 sign = (int16)(word) << (31 - first - CLF_LANE);
+    return sign < 0 ? score : (float16)(-INFINITY);
+#else
+    return (word >> first) & 1 ? score : -INFINITY;
+#endif
 }
 #else
 #define CLF_LIST_PARAMETERS
