@@ -18,7 +18,7 @@
 #endif
 
 #ifndef CLF_ROWS
-#define CLF_ROWS 16 /* of a group */
+#define CLF_ROWS 16 /* of a group, which takes sixteen pairs of each in turn */
 #endif
 
 #define D_VECTORS ((CLF_D + 15) / 16)
@@ -47,6 +47,36 @@ CLF_INLINE void add_row(float factor, __global const clf_storage *p, long at, in
 #pragma unroll
     for (int n = 0; n < VECTORS(width); n++)
         to[n] = clf_fma((float16)(factor), clf_load_lanes(p, at + 16 * n, width - 16 * n), to[n]);
+}
+
+/* A row that rests in memory between its turns. */
+CLF_INLINE void copy_row(const float16 *from, int width, float16 *to)
+{
+#pragma unroll
+    for (int n = 0; n < VECTORS(width); n++)
+        to[n] = from[n];
+}
+
+CLF_INLINE void clear_row(int width, float16 *to)
+{
+#pragma unroll
+    for (int n = 0; n < VECTORS(width); n++)
+        to[n] = (float16)(0.0f);
+}
+
+/* The rows of a group: neighbours in the order of lengths. Returns how many there are; *steps are those of the longest. */
+static int find_rows(__global const int *lists, int8 lists_at, int b, int h, int first, int *row, int *begin, int *end,
+                     int *steps)
+{
+    const int first_list = clf_lists_of(lists_at, b, h), count = min(CLF_ROWS, lists_at.s0 - first);
+    *steps = 0;
+    for (int r = 0; r < count; r++) {
+        row[r] = clf_list_in_turn(lists, lists_at, b, h, first + r);
+        begin[r] = lists[first_list + row[r]];
+        end[r] = lists[first_list + row[r] + 1];
+        *steps = max(*steps, (end[r] - begin[r] + 15) / 16);
+    }
+    return count;
 }
 
 CLF_INLINE void store_row(const float16 *x, float scale, __global clf_storage *p, long at, int width)

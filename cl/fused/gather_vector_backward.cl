@@ -66,9 +66,12 @@ void clf_fused_backward_q_gather_vector(__global const clf_storage *q, long4 q_a
                                         CLF_EXTRA_PARAMETERS CLF_LIST_PARAMETERS)
 {
     const int groups = (shape.s2 + CLF_ROWS - 1) / CLF_ROWS, bh = get_group_id(0) / groups;
-    const int b = bh / shape.s1, h = bh % shape.s1, first_list = clf_lists_of(lists_at, b, h);
+    const int b = bh / shape.s1, h = bh % shape.s1;
     const float keep_scale = CLF_DROPOUT ? factor.y : 1.0f;
     __global const int *columns = lists + lists_at.s4;
+    int row[CLF_ROWS], begin[CLF_ROWS], end[CLF_ROWS], steps;
+    float16 queries[CLF_ROWS * D_VECTORS], grads[CLF_ROWS * E_VECTORS], sums[CLF_ROWS * D_VECTORS];
+    float log_sum[CLF_ROWS], rest[CLF_ROWS], mean[CLF_ROWS];
     q += q_at.x + b * q_at.y + h * q_at.z;
     k += k_at.x + b * k_at.y + h * k_at.z;
     v += v_at.x + b * v_at.y + h * v_at.z;
@@ -77,20 +80,23 @@ void clf_fused_backward_q_gather_vector(__global const clf_storage *q, long4 q_a
     lse += lse_at.x + b * lse_at.y + h * lse_at.z;
     delta += delta_at.x + b * delta_at.y + h * delta_at.z;
 
-    for (int turn = get_group_id(0) % groups; turn < shape.s2; turn += groups) {
-        const int row = clf_list_in_turn(lists, lists_at, b, h, turn);
-        const int begin = lists[first_list + row], end = lists[first_list + row + 1];
-        float16 x[D_VECTORS], y[E_VECTORS], acc[D_VECTORS];
-        float rest;
-        const float log_sum = log_sum_of(lse[row * lse_at.w], &rest), mean = delta[row * delta_at.w];
-        load_row(q, row * q_at.w, CLF_D, clf_query_scale(factor.x), x);
-        load_row(grad_out, row * grad_out_at.w, CLF_E, 1.0f, y);
-#pragma unroll
-        for (int n = 0; n < D_VECTORS; n++)
-            acc[n] = (float16)(0.0f);
-
-        for (int first = begin; first < end; first += 16) {
-            const int count = min(16, end - first);
+    const int rows = find_rows(lists, lists_at, b, h, get_group_id(0) % groups * CLF_ROWS, row, begin, end, &steps);
+    for (int r = 0; r < rows; r++) {
+        load_row(q, row[r] * q_at.w, CLF_D, clf_query_scale(factor.x), queries + r * D_VECTORS);
+        load_row(grad_out, row[r] * grad_out_at.w, CLF_E, 1.0f, grads + r * E_VECTORS);
+        clear_row(CLF_D, sums + r * D_VECTORS);
+        log_sum[r] = log_sum_of(lse[row[r] * lse_at.w], &rest[r]);
+        mean[r] = delta[row[r] * delta_at.w];
+    }
+    for (int step = 0; step < steps; step++)
+        for (int r = 0; r < rows; r++) {
+            const int first = begin[r] + 16 * step, count = min(16, end[r] - first);
+            if (count <= 0)
+                break; /* as are those behind */
+            float16 x[D_VECTORS], y[E_VECTORS], acc[D_VECTORS];
+            copy_row(queries + r * D_VECTORS, CLF_D, x);
+            copy_row(grads + r * E_VECTORS, CLF_E, y);
+            copy_row(sums + r * D_VECTORS, CLF_D, acc);
             float s[16], dp[16];
             int keys[16], kept[16];
             for (int n = 0; n < 16; n++) {
@@ -98,20 +104,21 @@ void clf_fused_backward_q_gather_vector(__global const clf_storage *q, long4 q_a
                 keys[n] = key;
                 s[n] = is_there ? dot_row(x, k, key * k_at.w, CLF_D) : 0.0f;
                 dp[n] = is_there ? dot_row(y, v, key * v_at.w, CLF_E) : 0.0f;
-                kept[n] = is_there && keeps(key, row, bh, random) ? -1 : 0;
+                kept[n] = is_there && keeps(key, row[r], bh, random) ? -1 : 0;
             }
             const int16 at = vload16(0, keys), there = (CLF_LANE < count) & (at >= 0);
-            float16 weight, score = clf_score(vload16(0, s), b, h, row, at, shape, mask, mask_at,
+            float16 weight, score = clf_score(vload16(0, s), b, h, row[r], at, shape, mask, mask_at,
                                               padding, padding_at CLF_EXTRA_ARGUMENTS);
             score = there ? score : (float16)(-INFINITY);
-            vstore16(differentiate(score, vload16(0, dp), (float16)(log_sum), (float16)(rest), (float16)(mean),
+            vstore16(differentiate(score, vload16(0, dp), (float16)(log_sum[r]), (float16)(rest[r]), (float16)(mean[r]),
                                    vload16(0, kept), keep_scale, &weight), 0, s);
             for (int n = 0; n < count; n++)
                 if (s[n] != 0.0f)
                     add_row(s[n], k, keys[n] * k_at.w, CLF_D, acc);
+            copy_row(acc, CLF_D, sums + r * D_VECTORS);
         }
-        store_row(acc, factor.x, grad_q, row * grad_q_at.w, CLF_D);
-    }
+    for (int r = 0; r < rows; r++)
+        store_row(sums + r * D_VECTORS, factor.x, grad_q, row[r] * grad_q_at.w, CLF_D);
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
@@ -129,9 +136,12 @@ void clf_fused_backward_kv_gather_vector(__global const clf_storage *q, long4 q_
                                          CLF_EXTRA_PARAMETERS CLF_LIST_PARAMETERS)
 {
     const int groups = (shape.s3 + CLF_ROWS - 1) / CLF_ROWS, bh = get_group_id(0) / groups;
-    const int b = bh / shape.s1, h = bh % shape.s1, first_list = clf_lists_of(lists_at, b, h);
+    const int b = bh / shape.s1, h = bh % shape.s1;
     const float keep_scale = CLF_DROPOUT ? factor.y : 1.0f;
     __global const int *columns = lists + lists_at.s4;
+    int key[CLF_ROWS], begin[CLF_ROWS], end[CLF_ROWS], steps;
+    float16 keys[CLF_ROWS * D_VECTORS], values[CLF_ROWS * E_VECTORS];
+    float16 sums_k[CLF_ROWS * D_VECTORS], sums_v[CLF_ROWS * E_VECTORS];
     q += q_at.x + b * q_at.y + h * q_at.z;
     k += k_at.x + b * k_at.y + h * k_at.z;
     v += v_at.x + b * v_at.y + h * v_at.z;
@@ -141,21 +151,23 @@ void clf_fused_backward_kv_gather_vector(__global const clf_storage *q, long4 q_
     const long to_k = grad_k_at.x + b * grad_k_at.y + h * grad_k_at.z;
     const long to_v = grad_v_at.x + b * grad_v_at.y + h * grad_v_at.z;
 
-    for (int turn = get_group_id(0) % groups; turn < shape.s3; turn += groups) {
-        const int key = clf_list_in_turn(lists, lists_at, b, h, turn);
-        const int begin = lists[first_list + key], end = lists[first_list + key + 1];
-        float16 x[D_VECTORS], y[E_VECTORS], acc_k[D_VECTORS], acc_v[E_VECTORS];
-        load_row(k, key * k_at.w, CLF_D, clf_query_scale(factor.x), x);
-        load_row(v, key * v_at.w, CLF_E, 1.0f, y);
-#pragma unroll
-        for (int n = 0; n < D_VECTORS; n++)
-            acc_k[n] = (float16)(0.0f);
-#pragma unroll
-        for (int n = 0; n < E_VECTORS; n++)
-            acc_v[n] = (float16)(0.0f);
-
-        for (int first = begin; first < end; first += 16) {
-            const int count = min(16, end - first);
+    const int count_keys = find_rows(lists, lists_at, b, h, get_group_id(0) % groups * CLF_ROWS, key, begin, end, &steps);
+    for (int r = 0; r < count_keys; r++) {
+        load_row(k, key[r] * k_at.w, CLF_D, clf_query_scale(factor.x), keys + r * D_VECTORS);
+        load_row(v, key[r] * v_at.w, CLF_E, 1.0f, values + r * E_VECTORS);
+        clear_row(CLF_D, sums_k + r * D_VECTORS);
+        clear_row(CLF_E, sums_v + r * E_VECTORS);
+    }
+    for (int step = 0; step < steps; step++)
+        for (int r = 0; r < count_keys; r++) {
+            const int first = begin[r] + 16 * step, count = min(16, end[r] - first);
+            if (count <= 0)
+                break; /* as are those behind */
+            float16 x[D_VECTORS], y[E_VECTORS], acc_k[D_VECTORS], acc_v[E_VECTORS];
+            copy_row(keys + r * D_VECTORS, CLF_D, x);
+            copy_row(values + r * E_VECTORS, CLF_E, y);
+            copy_row(sums_k + r * D_VECTORS, CLF_D, acc_k);
+            copy_row(sums_v + r * E_VECTORS, CLF_E, acc_v);
             float s[16], dp[16], log_sum[16], rest[16], mean[16], p[16];
             int rows[16], kept[16];
             for (int n = 0; n < 16; n++) {
@@ -166,9 +178,9 @@ void clf_fused_backward_kv_gather_vector(__global const clf_storage *q, long4 q_
                 s[n] = n < count ? dot_row(x, q, row * q_at.w, CLF_D) : -INFINITY;
                 dp[n] = n < count ? dot_row(y, grad_out, row * grad_out_at.w, CLF_E) : 0.0f;
                 if (MASKED && n < count)
-                    s[n] = clf_score((float16)(s[n]), b, h, row, (int16)(key), shape, mask, mask_at,
+                    s[n] = clf_score((float16)(s[n]), b, h, row, (int16)(key[r]), shape, mask, mask_at,
                                      padding, padding_at CLF_EXTRA_ARGUMENTS).s0;
-                kept[n] = n < count && keeps(key, row, bh, random) ? -1 : 0;
+                kept[n] = n < count && keeps(key[r], row, bh, random) ? -1 : 0;
             }
             float16 weight;
             const float16 ds = differentiate(vload16(0, s), vload16(0, dp), vload16(0, log_sum), vload16(0, rest),
@@ -181,10 +193,13 @@ void clf_fused_backward_kv_gather_vector(__global const clf_storage *q, long4 q_
                 if (p[n] != 0.0f)
                     add_row(p[n], grad_out, rows[n] * grad_out_at.w, CLF_E, acc_v);
             }
+            copy_row(acc_k, CLF_D, sums_k + r * D_VECTORS);
+            copy_row(acc_v, CLF_E, sums_v + r * E_VECTORS);
         }
+    for (int r = 0; r < count_keys; r++) {
         if (grad_k)
-            store_row(acc_k, factor.x, grad_k, to_k + key * grad_k_at.w, CLF_D);
+            store_row(sums_k + r * D_VECTORS, factor.x, grad_k, to_k + key[r] * grad_k_at.w, CLF_D);
         if (grad_v)
-            store_row(acc_v, 1.0f, grad_v, to_v + key * grad_v_at.w, CLF_E);
+            store_row(sums_v + r * E_VECTORS, 1.0f, grad_v, to_v + key[r] * grad_v_at.w, CLF_E);
     }
 }
