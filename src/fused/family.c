@@ -156,10 +156,9 @@ static clf_status order_families(const clf_device *device, const clf__fused_prob
     const clf__fused_family *const *of_style = has->style == CLF_STYLE_VECTORS ? vectors_first
                                                : has->nvidia_matrix            ? matrix_first
                                                                                : items_first;
-    clf__fused_survey survey = { 0 };
-    const clf_status status = problem->blocks ? clf__fused_survey_of(problem, &survey) : CLF_SUCCESS;
+    bool rows_first = false;
+    const clf_status status = problem->blocks ? clf__fused_prefers_rows(device, problem, &rows_first) : CLF_SUCCESS;
     const clf__fused_family *const *parts[2] = { of_style, gather };
-    const int rows_first = problem->blocks && clf__fused_prefers_rows(&survey);
     int count = 0;
 
     for (int part = 0; part < 2; part++)

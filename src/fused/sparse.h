@@ -22,14 +22,8 @@ clf_status clf__fused_lists_of_tiles(clf_plan *plan, const clf__fused_problem *p
 clf_status clf__fused_lists_of_rows(clf_plan *plan, const clf__fused_problem *problem, bool by_keys,
                                     clf__fused_lists *lists);
 
-/* Pairs that the pattern has, and those in the parts of tiles (8 x 64) that a family of tiles would compute. */
-typedef struct clf__fused_survey {
-    double pairs, in_tiles;
-} clf__fused_survey;
-clf_status clf__fused_survey_of(const clf__fused_problem *problem, clf__fused_survey *survey);
-
-/* Does a kernel that gathers keys take less time? */
-bool clf__fused_prefers_rows(const clf__fused_survey *survey);
+/* Does a kernel that gathers keys take less time on this device than one that computes tiles? */
+clf_status clf__fused_prefers_rows(const clf_device *device, const clf__fused_problem *problem, bool *prefers);
 
 /* Binds lists and lists_at; nothing where there are none. */
 void clf__fused_bind_lists(clf_binder *binder, const clf__fused_lists *lists);
