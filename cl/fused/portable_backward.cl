@@ -8,7 +8,7 @@
  * p = exp(s - lse), dp = grad_out v^T, ds = p (dp - delta). Scores are computed twice (seven products, not five),
  * which is what it costs to have every sum owned by one group: the result does not depend on scheduling.
  *
- * Work split as in portable_forward.cl. A work-item holds HEIGHT x WIDTH numbers of s and of dp, and HEIGHT x SHARE
+ * Work split and lists as in portable_forward.cl; the kernel whose rows are keys has lists of tiles of queries. A work-item holds HEIGHT x WIDTH numbers of s and of dp, and HEIGHT x SHARE
  * sums of each gradient; p and ds go through the same local memory one after the other. No tops; 27 KiB for 64 x 64.
  *
  * NDRange: one dimension, 64 for each 64 rows (delta), ITEMS for each ROWS queries or keys, in each head.
@@ -57,7 +57,8 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
                                    __global const float *lse, long4 lse_at,
                                    __global const float *delta, long4 delta_at,
                                    __global clf_storage *grad_q, long4 grad_q_at,
-                                   int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                   int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random
+                                   CLF_EXTRA_PARAMETERS CLF_LIST_PARAMETERS)
 {
     __local float operands[OPERANDS] __attribute__((aligned(64)));
     __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
@@ -68,8 +69,12 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
 
     const int item = get_local_id(0), tx = item % TX, ty = item / TX;
     const int tiles = (shape.s2 + CLF_ROWS - 1) / CLF_ROWS;
-    const int tile = tiles - 1 - get_group_id(0) % tiles, bh = get_group_id(0) / tiles;
-    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int bh = get_group_id(0) / tiles, b = bh / shape.s1, h = bh % shape.s1;
+#if CLF_BLOCKS
+    const int tile = clf_list_in_turn(lists, lists_at, b, h, get_group_id(0) % tiles);
+#else
+    const int tile = tiles - 1 - get_group_id(0) % tiles;
+#endif
     const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
     shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
     padding_at = clf_padding_at(padding_at, start);
@@ -98,7 +103,16 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
         wild = 0;
 
     const int seen = clf_keys_seen(min(q_first + CLF_ROWS, shape.s2) - 1, shape.s3, shape.s4);
+#if CLF_BLOCKS
+    const int list = clf_lists_of(lists_at, b, h) + tile;
+    for (int entry = lists[list]; entry < lists[list + 1]; entry++) {
+        const int4 listed = clf_list_tile(lists, lists_at, entry);
+        const int first = listed.x * CLF_COLUMNS;
+        if (first >= seen)
+            break;
+#else
     for (int first = clf_first_key(q_first, shape) / CLF_COLUMNS * CLF_COLUMNS; first < seen; first += CLF_COLUMNS) {
+#endif
         rows s[CLF_WIDTH], ds[CLF_WIDTH];
 #define CLEAR(j) s[j] = ds[j] = (rows)(0.0f);
         EACH_COLUMN(CLEAR)
@@ -108,7 +122,7 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
         tile_product(grad_out, grad_out_at.w, q_first, shape.s2, v, v_at.w, first, shape.s3, shape.s6,
                      item, tx, ty, operands, ds);
 
-        const int look = NEEDS_MASKING(q_first, CLF_ROWS, first, CLF_COLUMNS, shape);
+        const int look = NEEDS_MASKING(q_first, CLF_ROWS, first, CLF_COLUMNS, shape) || LISTED_PARTIAL;
         if (look) {
             EACH_COLUMN(PARK)
         }
@@ -123,6 +137,10 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
 #endif
                 *score = clf_score(*score, b, h, i, first + column, shape,
                                    mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
+#if CLF_BLOCKS
+                if (LISTED_PARTIAL)
+                    *score = clf_list_seen(*score, lists[listed.w + row * COLUMN_WORDS + column / 32], column % 32);
+#endif
             }
         barrier(CLK_LOCAL_MEM_FENCE);
         if (look) {
@@ -167,8 +185,8 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
                                     __global const float *delta, long4 delta_at,
                                     __global clf_storage *grad_k, long4 grad_k_at,
                                     __global clf_storage *grad_v, long4 grad_v_at,
-                                    int8 shape CLF_SEQUENCE_PARAMETERS,
-                                    float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                    int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random
+                                    CLF_EXTRA_PARAMETERS CLF_LIST_PARAMETERS)
 {
     __local float operands[OPERANDS] __attribute__((aligned(64)));
     __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
@@ -179,8 +197,13 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
 
     const int item = get_local_id(0), tx = item % TX, ty = item / TX;
     const int tiles = (shape.s3 + CLF_ROWS - 1) / CLF_ROWS;
-    const int tile = get_group_id(0) % tiles, owner = get_group_id(0) / tiles;
+    const int owner = get_group_id(0) / tiles;
     const int heads = shape.s1 / CLF_GROUPS, b = owner / heads, first_head = owner % heads * CLF_GROUPS;
+#if CLF_BLOCKS
+    const int tile = clf_list_in_turn(lists, lists_at, b, first_head, get_group_id(0) % tiles);
+#else
+    const int tile = get_group_id(0) % tiles;
+#endif
     const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
     shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
     padding_at = clf_padding_at(padding_at, start);
@@ -216,7 +239,15 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
 #else
     const int h = first_head;
 #endif
+#if CLF_BLOCKS
+    for (int list = clf_lists_of(lists_at, b, h) + tile, entry = lists[list]; entry < lists[list + 1]; entry++) {
+        const int4 listed = clf_list_tile(lists, lists_at, entry);
+        const int first = listed.x * CLF_COLUMNS;
+        if (first >= q_end)
+            break;
+#else
     for (int first = clf_first_query(k_first, shape.s2, shape.s4); first < q_end; first += CLF_COLUMNS) {
+#endif
         rows s[CLF_WIDTH], ds[CLF_WIDTH];
         EACH_COLUMN(CLEAR)
         tile_product(k, k_at.w, k_first, shape.s3, q, q_at.w, first, shape.s2, shape.s5,
@@ -225,7 +256,7 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
         tile_product(v, v_at.w, k_first, shape.s3, grad_out, grad_out_at.w, first, shape.s2, shape.s6,
                      item, tx, ty, operands, ds);
 
-        const int look = NEEDS_MASKING(first, CLF_COLUMNS, k_first, CLF_ROWS, shape);
+        const int look = NEEDS_MASKING(first, CLF_COLUMNS, k_first, CLF_ROWS, shape) || LISTED_PARTIAL;
         if (look) {
             EACH_COLUMN(PARK)
         }
@@ -240,6 +271,10 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
 #endif
                 *score = clf_score(*score, b, h, i, k_first + row, shape,
                                    mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
+#if CLF_BLOCKS
+                if (LISTED_PARTIAL)
+                    *score = clf_list_seen(*score, lists[listed.w + column * ROW_WORDS + row / 32], row % 32);
+#endif
             }
         barrier(CLK_LOCAL_MEM_FENCE);
         if (look) {

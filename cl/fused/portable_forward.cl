@@ -22,6 +22,8 @@
  * variable become memory (GFLOP/s of one shape, the a*b+c loop gives 27 to 31): indexed registers 0.6, constant
  * places only 2.8, reads without branches 3.2.
  *
+ * With CLF_BLOCKS 1 the tiles of keys are those in the list of the queries' tile (lists.cl).
+ *
  * NDRange: one dimension, ITEMS for each tile of queries in each head, the last tiles (which see most) first.
  * shape = {B, H, Nq, Nk, causal shift, D, E, window}: widths are run-time numbers, CLF_D and CLF_E may be rounded up.
  */
@@ -39,7 +41,8 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
                                 __global const uchar *padding, long4 padding_at,
                                 __global clf_storage *out, long4 out_at,
                                 __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
-                                int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random
+                                CLF_EXTRA_PARAMETERS CLF_LIST_PARAMETERS)
 {
     __local float operands[TURNED > STRAIGHT ? TURNED : STRAIGHT] __attribute__((aligned(64)));
     __local float weights[CLF_COLUMNS * PITCH(CLF_ROWS)] __attribute__((aligned(64)));
@@ -48,8 +51,12 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
 
     const int item = get_local_id(0), tx = item % TX, ty = item / TX;
     const int tiles = (shape.s2 + CLF_ROWS - 1) / CLF_ROWS;
-    const int tile = tiles - 1 - get_group_id(0) % tiles, bh = get_group_id(0) / tiles;
-    const int b = bh / shape.s1, h = bh % shape.s1;
+    const int bh = get_group_id(0) / tiles, b = bh / shape.s1, h = bh % shape.s1;
+#if CLF_BLOCKS
+    const int tile = clf_list_in_turn(lists, lists_at, b, h, get_group_id(0) % tiles);
+#else
+    const int tile = tiles - 1 - get_group_id(0) % tiles;
+#endif
     const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
     shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
     padding_at = clf_padding_at(padding_at, start);
@@ -71,7 +78,16 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
         wild = 0;
 
     const int seen = clf_keys_seen(min(q_first + CLF_ROWS, shape.s2) - 1, shape.s3, shape.s4);
+#if CLF_BLOCKS
+    const int list = clf_lists_of(lists_at, b, h) + tile;
+    for (int entry = lists[list]; entry < lists[list + 1]; entry++) {
+        const int4 listed = clf_list_tile(lists, lists_at, entry);
+        const int first = listed.x * CLF_COLUMNS;
+        if (first >= seen)
+            break;
+#else
     for (int first = clf_first_key(q_first, shape) / CLF_COLUMNS * CLF_COLUMNS; first < seen; first += CLF_COLUMNS) {
+#endif
         rows s[CLF_WIDTH];
 #pragma unroll
         for (int j = 0; j < CLF_WIDTH; j++)
@@ -80,7 +96,7 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
                      item, tx, ty, operands, s);
         EACH_COLUMN(SCALE)
 
-        const int look = NEEDS_MASKING(q_first, CLF_ROWS, first, CLF_COLUMNS, shape);
+        const int look = NEEDS_MASKING(q_first, CLF_ROWS, first, CLF_COLUMNS, shape) || LISTED_PARTIAL;
         if (look) {
             EACH_COLUMN(PARK)
         }
@@ -91,6 +107,10 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
                 __local float *score = weights + column * PITCH(CLF_ROWS) + row;
                 *score = clf_score(*score, b, h, min(q_first + row, shape.s2 - 1), first + column, shape,
                                    mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
+#if CLF_BLOCKS
+                if (LISTED_PARTIAL)
+                    *score = clf_list_seen(*score, lists[listed.w + row * COLUMN_WORDS + column / 32], column % 32);
+#endif
             }
         barrier(CLK_LOCAL_MEM_FENCE);
         if (look) {

@@ -22,6 +22,7 @@
 #include "prelude/philox.cl"
 #include "prelude/mask.cl"
 #include "fused/place.cl"
+#include "fused/lists.cl"
 
 #ifndef CLF_D
 #define CLF_D 64
@@ -96,6 +97,16 @@ typedef CAT(float, CLF_VECTOR) wide;
 #define NEEDS_MASKING(q, queries, k, keys, shape) \
     ((k) + (keys) > clf_keys_seen(q, (shape).s3, (shape).s4) || clf_first_key((q) + (queries) - 1, shape) > (k))
 #endif
+
+#if CLF_BLOCKS
+#define LISTED_PARTIAL (listed.z & 1)
+#else
+#define LISTED_PARTIAL 0
+#endif
+
+/* Words of bits for a query of a list's tile whose keys are columns, or rows, here. */
+#define COLUMN_WORDS ((CLF_COLUMNS + 31) / 32)
+#define ROW_WORDS ((CLF_ROWS + 31) / 32)
 
 /* A work-item's scores in local memory, where loops may index them (registers may not be indexed), and back. */
 #define PARK(j) *(__local rows *)(mine + column_of(j, tx, CLF_VECTOR) * PITCH(CLF_ROWS)) = s[j];

@@ -15,6 +15,9 @@
  * and the result depends on `splits` but not on scheduling. About 165 KiB of private memory with D = E = 64,
  * never more than about 270 KiB; no __local memory.
  *
+ * With CLF_BLOCKS 1 the queries that pass are those in the block's list (lists.cl), eights of rows that see nothing of
+ * it are left out of all five products.
+ *
  * What is masked has p and ds exactly 0; blocks of keys, queries or grads with NaN or infinity go through a
  * product that skips the zeros.
  *
@@ -35,6 +38,7 @@
 #include "prelude/mask.cl"
 #include "prelude/tile.cl"
 #include "fused/place.cl"
+#include "fused/lists.cl"
 
 #ifndef CLF_D
 #define CLF_D 64 /* width of q and k */
@@ -91,10 +95,11 @@ static void differentiate(float *p, float *ds, float16 score, float log_sum, flo
     vstore16(probability == zero ? zero : gradient, 0, ds);
 }
 
-/* The same for a tile of up to 8 rows. p holds scaled dot products, ds grad_out times V, on entry. */
+/* The same for a tile of up to 8 rows. p holds scaled dot products, ds grad_out times V, on entry; `bits` tell which
+ * pairs the pattern has, NULL = all. */
 static void differentiate_tile(float *p, float *ds, int width, int masked, int rows,
                                const float *log_sum, const float *log_rest, const float *mean, int b, int h, int q, int k,
-                               int8 shape, float keep_scale, uint8 random,
+                               int8 shape, float keep_scale, uint8 random, __global const int *bits,
                                __global const clf_mask *mask, long8 mask_at,
                                __global const uchar *padding, long4 padding_at CLF_EXTRA_PARAMETERS)
 {
@@ -112,6 +117,10 @@ static void differentiate_tile(float *p, float *ds, int width, int masked, int r
                 if (masked)
                     score = clf_score(raw, b, h, q + r, key, shape, mask, mask_at,
                                       padding, padding_at CLF_EXTRA_ARGUMENTS);
+#if CLF_BLOCKS
+                if (bits)
+                    score = clf_list_seen(score, bits[r * (CLF_KEYS / 32) + n / 32], 16 * i);
+#endif
                 differentiate(p + at, ds + at, score, log_sum[r], log_rest[r], mean[r], kept[i], keep_scale);
 #if CLF_BENDS
                 const int16 last = (int16)(shape.s3 - 1), inside = key < last ? key : last;
@@ -143,6 +152,21 @@ static void multiply(int finite, const float *a, int a_row, int a_step, const fl
         clf_product(a, a_row, a_step, b, depth, c, columns);
     else
         clf_product_careful(a, a_row, a_step, b, depth, c, columns);
+}
+
+/* dv += p^T grads and dk += ds^T queries over the rows `from` .. `end` - 1 of those at hand. */
+static void add_to_keys(int from, int end, int q_first, int k_first, int k_count, int8 shape,
+                        int grads_finite, int queries_finite, const float *p, const float *ds,
+                        const float *grads, const float *queries, float *dv, float *dk)
+{
+    for (int n = 0; n < k_count; n += CLF_TILE_ROWS) {
+        const int first = max(from, clf_first_query(k_first + n, shape.s2, shape.s4) - q_first);
+        const int depth = end - first, at = first * CLF_KEYS + n;
+        if (depth <= 0)
+            continue;
+        multiply(grads_finite, p + at, 1, CLF_KEYS, grads + first * E_PADDED, depth, dv + n * E_PADDED, E_PADDED);
+        multiply(queries_finite, ds + at, 1, CLF_KEYS, queries + first * D_PADDED, depth, dk + n * D_PADDED, D_PADDED);
+    }
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
@@ -177,7 +201,8 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
                                __global clf_storage *grad_k, long4 grad_k_at,
                                __global clf_storage *grad_v, long4 grad_v_at,
                                __global float *partial_q, long4 partial_at, long partial_step,
-                               int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                               int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random
+                               CLF_EXTRA_PARAMETERS CLF_LIST_PARAMETERS)
 {
     float keys[CLF_KEYS * D_PADDED] __attribute__((aligned(64)));
     float keys_turned[D_PADDED * CLF_KEYS] __attribute__((aligned(64)));
@@ -216,7 +241,16 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
 
         const int q_end = clf_queries_end(k_first + k_count - 1, shape);
         for (int h = first_head; h < first_head + CLF_GROUPS; h++)
+#if CLF_BLOCKS
+        for (int list = clf_lists_of(lists_at, b, h) + k_first / CLF_KEYS, entry = lists[list]; entry < lists[list + 1];
+             entry++) {
+            const int4 tile = clf_list_tile(lists, lists_at, entry);
+            const int q_first = tile.x * CLF_ROWS;
+            if (q_first >= q_end)
+                break;
+#else
         for (int q_first = clf_first_query(k_first, shape.s2, shape.s4); q_first < q_end; q_first += CLF_ROWS) {
+#endif
             const long q_base = clf_queries_at(q_at, b, h, start), grad_base = clf_queries_at(grad_out_at, b, h, start);
             const long lse_base = clf_queries_at(lse_at, b, h, start), delta_base = clf_queries_at(delta_at, b, h, start);
             const int q_count = min(CLF_ROWS, q_end - q_first);
@@ -236,6 +270,14 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
                 const int seen_by_one = clf_keys_seen(row, shape.s3, shape.s4) - k_first;
                 const int seen = clf_keys_seen(row + tile_rows - 1, shape.s3, shape.s4) - k_first;
                 const int count = min(k_count, seen), width = (count + 31) & ~31;
+                __global const int *bits = 0;
+#if CLF_BLOCKS
+                const int part = r / CLF_TILE_ROWS;
+                if (!((tile.y >> part) & 1))
+                    continue;
+                if ((tile.z >> part) & 1)
+                    bits = clf_list_bits(lists, tile, part, CLF_TILE_ROWS * (CLF_KEYS / 32));
+#endif
                 for (int n = 0; n < width; n += 32) {
                     clf_product32(queries + r * D_PADDED, D_PADDED, 1, keys_turned + n, CLF_KEYS,
                                   CLF_D, 1, p + r * CLF_KEYS + n, CLF_KEYS);
@@ -246,17 +288,21 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
                                    CLF_EVERY_SCORE || width > seen_by_one ||
                                        clf_first_key(row + tile_rows - 1, shape) > k_first,
                                    tile_rows, log_sum + r, log_rest + r, mean + r, b, h, row, k_first, shape, keep_scale, random,
-                                   mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
+                                   bits, mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
                 multiply(keys_finite, ds + r * CLF_KEYS, CLF_KEYS, 1, keys, count, dq + r * D_PADDED, D_PADDED);
             }
-            for (int n = 0; n < k_count; n += CLF_TILE_ROWS) {
-                const int first = max(0, clf_first_query(k_first + n, shape.s2, shape.s4) - q_first);
-                const int depth = q_count - first, at = first * CLF_KEYS + n;
-                multiply(grads_finite, p + at, 1, CLF_KEYS, grads + first * E_PADDED, depth,
-                         dv + n * E_PADDED, E_PADDED);
-                multiply(queries_finite, ds + at, 1, CLF_KEYS, queries + first * D_PADDED, depth,
-                         dk + n * D_PADDED, D_PADDED);
+#if CLF_BLOCKS
+            for (int r = 0; r < q_count; r += CLF_TILE_ROWS) { /* from each run of rows that take part */
+                const int from = r;
+                while (r < q_count && ((tile.y >> (r / CLF_TILE_ROWS)) & 1))
+                    r += CLF_TILE_ROWS;
+                add_to_keys(from, min(r, q_count), q_first, k_first, k_count, shape, grads_finite, queries_finite,
+                            p, ds, grads, queries, dv, dk);
             }
+#else
+            add_to_keys(0, q_count, q_first, k_first, k_count, shape, grads_finite, queries_finite,
+                        p, ds, grads, queries, dv, dk);
+#endif
             for (int n = 0; n < q_count * D_PADDED; n += 16)
                 vstore16(vload16(0, dq + n), 0, partial + n);
         }

@@ -20,6 +20,9 @@
  * probability is exactly 0, which is all that a finite value needs; blocks of values with NaN or infinity
  * (noticed while packing) go through a product that skips the zeros.
  *
+ * With CLF_BLOCKS 1 the blocks of keys are those in the group's list (lists.cl), and of each only those eights of rows
+ * are computed that see any of it: 8 x CLF_KEYS is the grain in which a pattern costs time.
+ *
  * What each step gave, as a share of OpenBLAS' sgemm of 2048^3 on the same two AVX-512 cores (PoCL, f32,
  * D = 64, H = 8, N = 2048): blocks of 32 keys shared by 16 queries 0.50, by 64 queries 0.69, by 256 queries
  * 0.75; 64 keys, lazy base, vector sums, turning by shuffles 0.80 (D = 128: 0.73, dropout: 0.49).
@@ -35,6 +38,7 @@
 #include "prelude/mask.cl"
 #include "prelude/tile.cl"
 #include "fused/place.cl"
+#include "fused/lists.cl"
 
 #ifndef CLF_D
 #define CLF_D 64 /* width of q and k */
@@ -88,6 +92,18 @@ static void hide(float *s, int width, int rows, int b, int h, int q, int k, int8
                                padding, padding_at CLF_EXTRA_ARGUMENTS), 0, at);
         }
 }
+
+#if CLF_BLOCKS
+/* Pairs that the pattern does not have. */
+static void hide_unlisted(float *s, int width, int rows, __global const int *bits)
+{
+    for (int r = 0; r < rows; r++)
+        for (int n = 0; n < width; n += 16) {
+            float *at = s + r * CLF_KEYS + n;
+            vstore16(clf_list_seen(vload16(0, at), bits[r * (CLF_KEYS / 32) + n / 32], n % 32), 0, at);
+        }
+}
+#endif
 
 /* Rows whose scores outgrew their base get a new one, and what they have summed shrinks to it. */
 static void rebase(const float *s, int width, float *base, float *limit, float *sum, float *acc)
@@ -150,7 +166,8 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
                               __global const uchar *padding, long4 padding_at,
                               __global clf_storage *out, long4 out_at,
                               __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
-                              int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                              int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random
+                              CLF_EXTRA_PARAMETERS CLF_LIST_PARAMETERS)
 {
     float queries[CLF_ROWS * D_PADDED] __attribute__((aligned(64)));
     float acc[CLF_ROWS * E_PADDED] __attribute__((aligned(64)));
@@ -162,7 +179,11 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
 
     const int h = get_group_id(1), b = get_group_id(2);
     /* The last rows see most keys: start with them, so that no core is left with a long one in the end. */
+#if CLF_BLOCKS
+    const int block = clf_list_in_turn(lists, lists_at, b, h, get_group_id(0));
+#else
     const int block = CLF_CAUSAL ? get_num_groups(0) - 1 - get_group_id(0) : get_group_id(0);
+#endif
     const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
     shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
     padding_at = clf_padding_at(padding_at, start);
@@ -176,7 +197,16 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
           queries, acc, sum, base, limit);
 
     const int k_end = clf_keys_seen(q_first + q_count - 1, shape.s3, shape.s4);
+#if CLF_BLOCKS
+    const int list = clf_lists_of(lists_at, b, h) + block;
+    for (int entry = lists[list]; entry < lists[list + 1]; entry++) {
+        const int4 tile = clf_list_tile(lists, lists_at, entry);
+        const int k_first = tile.x * CLF_KEYS;
+        if (k_first >= k_end)
+            break;
+#else
     for (int k_first = clf_first_key(q_first, shape) / CLF_KEYS * CLF_KEYS; k_first < k_end; k_first += CLF_KEYS) {
+#endif
         const int k_count = min(CLF_KEYS, k_end - k_first);
         clf_pack(k, k_base + k_first * k_at.w, k_at.w, k_count, CLF_KEYS, CLF_D, rows, D_PADDED);
         clf_transpose(rows, CLF_KEYS, D_PADDED, keys);
@@ -190,12 +220,21 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
             const int count = min(k_count, seen), width = (count + 31) & ~31;
             if (count <= 0 || clf_first_key(row, shape) >= k_first + k_count)
                 continue;
+#if CLF_BLOCKS
+            const int part = r / CLF_TILE_ROWS;
+            if (!((tile.y >> part) & 1))
+                continue;
+#endif
             for (int n = 0; n < width; n += 32)
                 clf_product32(queries + r * D_PADDED, D_PADDED, 1, keys + n, CLF_KEYS, CLF_D, 1,
                               s + n, CLF_KEYS);
             if (CLF_EVERY_SCORE || width > seen_by_one || clf_first_key(row + tile_rows - 1, shape) > k_first)
                 hide(s, width, tile_rows, b, h, row, k_first, shape, mask, mask_at,
                      padding, padding_at CLF_EXTRA_ARGUMENTS);
+#if CLF_BLOCKS
+            if ((tile.z >> part) & 1)
+                hide_unlisted(s, width, tile_rows, clf_list_bits(lists, tile, part, CLF_TILE_ROWS * (CLF_KEYS / 32)));
+#endif
             soften(s, width, base + r, limit + r, sum + r * 16, acc + r * E_PADDED);
             if (CLF_DROPOUT)
                 drop(s, width, b * shape.s1 + h, row, k_first, random);

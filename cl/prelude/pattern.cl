@@ -155,7 +155,7 @@ static clf_bool clf_pattern_rule(__global const int *pattern, int b, int h, int 
 static clf_bool clf_pattern_rule(__global const int *pattern, int b, int h, int q, clf_int k)
 {
     const int block = pattern[6];
-    const long first = ((long)h * (pattern[4] / block) + q / block) * pattern[7];
+    const long first = ((long)h * ((pattern[4] + block - 1) / block) + q / block) * pattern[7];
     return clf_table_bits(pattern + CLF_PATTERN_TABLE + (first >> 5), clf_divide(k, block) + (int)(first & 31));
 }
 #elif CLF_PATTERN == 7

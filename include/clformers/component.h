@@ -27,7 +27,7 @@ CLF_API clf_kind    clf_kind_from_name(const char *name);
 
 #define CLF_MAX_IO         24
 #define CLF_MAX_PARAMETERS 32
-#define CLF_MAX_PROGRAMS   16
+#define CLF_MAX_PROGRAMS   32
 
 /* ---- the io table: the tensors that go in and out --------------------------------------- */
 
@@ -130,8 +130,8 @@ enum {
     CLF_TRAIT_LSE              = 1 << 6, /* gives the log-sum-exp */
     CLF_TRAIT_LOW_PRECISION    = 1 << 7, /* f16 and bf16 storage */
     CLF_TRAIT_SQUARE_SEQUENCE  = 1 << 8, /* the sequence is an image: a perfect square */
-    CLF_TRAIT_XFORMERS_LENIENT = 1 << 9, /* under xformers semantics `causal` and `dropout` that the traits do not claim
-                                            are no reason to refuse: the part ignores them, as weights were trained */
+    CLF_TRAIT_XFORMERS_LENIENT = 1 << 9, /* under xformers semantics the part may ignore `causal` and `dropout`, as weights
+                                            were trained; that the traits do not claim them is no reason to refuse */
     CLF_TRAIT_DERIVED          = 1 << 10 /* runs on the kernels of another part: the quick tests leave their features to it */
 };
 

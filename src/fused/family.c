@@ -1,12 +1,15 @@
 /* Which family runs, and what every family needs of a plan. */
 #include "fused/family.h"
 #include "core/log.h"
+#include "core/status.h"
+#include "fused/sparse.h"
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 const char *const clf__fused_families[] = {
-    "vector", "vector_decode", "portable", "portable_decode", "nvidia_wgmma", "nvidia_mma", "reference", NULL
+    "vector", "vector_decode", "portable", "portable_decode", "gather_vector", "gather_portable", "nvidia_wgmma",
+    "nvidia_mma", "reference", NULL
 };
 
 static const clf__fused_family *const vectors_first[] = {
@@ -21,13 +24,19 @@ static const clf__fused_family *const matrix_first[] = {
     &clf__fused_portable_decode, &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_portable,
     &clf__fused_vector_decode, &clf__fused_vector, &clf__fused_reference, NULL
 };
+static const clf__fused_family *const gather[] = { &clf__fused_gather_vector, &clf__fused_gather_portable, NULL };
 
 static const char *const feature_names[] = {
     "windows", "masks", "key padding", "mask snippets", "dropout", "fewer heads of keys than of queries",
     "the gradient of a mask", "softcap", "ALiBi", "sinks", "score snippets", "tensors for snippets",
     "sequences of different lengths", "lengths of keys", "pages", "block lists", "an output of another type",
-    "quantised keys and values",
+    "quantised keys and values", "a pattern over more keys than there are",
 };
+
+static bool has_zero_keys(const clf__fused_problem *p)
+{
+    return p->blocks && p->blocks->pattern && clf_pattern_get_info(p->blocks->pattern).keys > p->k.shape[2];
+}
 
 unsigned clf__fused_features_of(const clf__fused_problem *p)
 {
@@ -36,7 +45,7 @@ unsigned clf__fused_features_of(const clf__fused_problem *p)
         p->k.shape[1] != p->q.shape[1], p->grad_mask.rank > 0, p->softcap != 0, p->alibi.rank > 0, p->sinks.rank > 0,
         p->score_mod != NULL, p->extra_name[0] != NULL, p->q_starts.rank > 0 || p->k_starts.rank > 0,
         p->k_lengths.rank > 0, p->block_table.rank > 0, p->blocks != NULL, p->out.dtype != p->q.dtype,
-        p->bits != 0,
+        p->bits != 0, has_zero_keys(p),
     };
     unsigned features = 0;
 
@@ -131,6 +140,27 @@ static bool fits_head(const clf_tensor *tensor, const char *name, char *why, siz
     return false;
 }
 
+static bool pattern_fits(const clf__fused_problem *p, char *why, size_t size)
+{
+    const clf__fused_shape s = clf__fused_shape_of(p);
+
+    if (!p->blocks)
+        return true;
+    const clf_pattern_info info = clf_pattern_get_info(p->blocks->pattern);
+    if (clf__fused_has_sequences(p)) {
+        (void)snprintf(why, size, "a pattern belongs to whole tensors: sequences of different lengths cannot have one");
+        return false;
+    }
+    if (info.queries == s.queries && info.keys >= s.keys && (info.heads == 1 || info.heads == s.heads) &&
+        (info.batch == 1 || info.batch == s.batch))
+        return true;
+    (void)snprintf(why, size, "a pattern for %lld batches, %lld heads, %lld queries and %lld keys does not fit "
+                   "%lld, %lld, %lld and %lld", (long long)info.batch, (long long)info.heads, (long long)info.queries,
+                   (long long)info.keys, (long long)s.batch, (long long)s.heads, (long long)s.queries,
+                   (long long)s.keys);
+    return false;
+}
+
 /* What no family can do. */
 static bool is_possible(const clf__fused_problem *p, int passes, char *why, size_t size)
 {
@@ -169,7 +199,7 @@ static bool is_possible(const clf__fused_problem *p, int passes, char *why, size
                        (long long)p->sinks.shape[0], clf_dtype_name(p->sinks.dtype), (long long)s.heads);
         return false;
     }
-    if (!clf__fused_sequences_fit(p, why, size))
+    if (!clf__fused_sequences_fit(p, why, size) || !pattern_fits(p, why, size))
         return false;
     if (p->causal && (p->shift > INT_MAX / 4 || p->shift < -INT_MAX / 4 || p->window < 0 || p->window > INT_MAX / 2)) {
         (void)snprintf(why, size, "the causal shift is %lld, the window %lld", (long long)p->shift,
@@ -193,20 +223,54 @@ static void reserve(clf_plan *plan, const clf__fused_problem *problem, clf__fuse
     fused->delta_sums = clf_plan_workspace(plan, bytes);
 }
 
+/* All families, those first that are likely to be fast. */
+enum { FAMILIES = sizeof clf__fused_families / sizeof clf__fused_families[0] - 1 };
+
+static clf_status order_families(const clf_device *device, const clf__fused_problem *problem,
+                                 const clf__fused_family *families[FAMILIES + 1])
+{
+    const clf_capabilities *has = clf_device_get_capabilities(device);
+    const clf__fused_family *const *of_style = has->style == CLF_STYLE_VECTORS ? vectors_first
+                                               : has->nvidia_matrix            ? matrix_first
+                                                                               : items_first;
+    bool rows_first = false;
+    const clf_status status = problem->blocks ? clf__fused_prefers_rows(device, problem, &rows_first) : CLF_SUCCESS;
+    const clf__fused_family *const *parts[2] = { of_style, gather };
+    int count = 0;
+
+    for (int part = 0; part < 2; part++)
+        for (const clf__fused_family *const *family = parts[part ^ rows_first]; *family; family++)
+            if (*family != &clf__fused_reference)
+                families[count++] = *family;
+    families[count++] = &clf__fused_reference;
+    families[count] = NULL;
+    return status;
+}
+
+static clf_status refuse_name(clf_plan *plan, const char *family)
+{
+    char names[256];
+    size_t used = 0;
+
+    for (int i = 0; clf__fused_families[i] && used < sizeof names; i++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", clf__fused_families[i]);
+    return clf_plan_refuse(plan, "there is no kernel family '%s', but %s", family, names);
+}
+
 clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused)
 {
     const clf_device *device = clf_plan_device(plan);
     const clf_plan_options *options = clf_plan_get_options(plan);
-    const clf_capabilities *has = clf_device_get_capabilities(device);
-    const clf__fused_family *const *family = has->style == CLF_STYLE_VECTORS ? vectors_first
-                                             : has->nvidia_matrix            ? matrix_first
-                                                                             : items_first;
+    const clf__fused_family *families[FAMILIES + 1], **family = families;
     bool named = false;
     char why[256] = "";
+    clf_status status;
 
     *fused = (clf__fused){ 0 };
     if (!is_possible(problem, clf_plan_passes(plan), why, sizeof why))
         return clf_plan_refuse(plan, "%s", why);
+    if ((status = order_families(device, problem, families)))
+        return status;
     for (; *family; family++) {
         const bool asked = options->family && strcmp(options->family, (*family)->name) == 0;
         if (options->family && !asked)
@@ -222,15 +286,14 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
         clf_plan_add_reason(plan, (*family)->name, why);
     }
     if (!named)
-        return clf_plan_refuse(plan, "there is no kernel family '%s': nvidia_wgmma, nvidia_mma, vector, portable and reference exist",
-                               options->family);
+        return refuse_name(plan, options->family);
     if (!*family)
         return clf_plan_refuse(plan, "no kernel family can do this on %s", clf_device_get_info(device)->name);
 
     fused->family = *family;
     reserve(plan, problem, fused);
     clf_plan_set_family(plan, (*family)->name);
-    clf_status status = clf__fused_plan_gaps(plan, problem, fused);
+    status = clf__fused_plan_gaps(plan, problem, fused);
     if (!status)
         status = clf__fused_plan_sinks(plan, problem, fused);
     if (!status)

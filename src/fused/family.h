@@ -24,6 +24,7 @@ enum {
     CLF__FUSED_BLOCKS       = 1 << 15,
     CLF__FUSED_OUT_TYPE     = 1 << 16, /* out has another type than q */
     CLF__FUSED_QUANTISED    = 1 << 17,
+    CLF__FUSED_ZERO_KEYS    = 1 << 18, /* a pattern over more keys than there are */
 };
 
 /* The bits of a problem; what a bit stands for, "a window" (NULL beyond the last). */
@@ -42,6 +43,7 @@ typedef struct clf__fused_family {
 } clf__fused_family;
 
 extern const clf__fused_family clf__fused_reference, clf__fused_portable, clf__fused_vector,
+                                clf__fused_gather_portable, clf__fused_gather_vector,
                                 clf__fused_nvidia_mma, clf__fused_nvidia_wgmma, clf__fused_vector_decode,
                                 clf__fused_portable_decode;
 

@@ -10,6 +10,7 @@
 #define CLF_FUSED_FUSED_H
 
 #include <clformers/author.h>
+#include <clformers/pattern.h>
 
 #define CLF__FUSED_EXTRA 4 /* tensors that snippets read */
 
@@ -57,11 +58,23 @@ typedef struct clf__fused_problem {
     int        bits;
     clf_tensor k_scales, v_scales;   /* f16, the axes of k and v but the last, 2 * groups: scale and shift of a group */
 
-    /* only these tiles of the scores */
+    /* only these pairs, in time in proportion to them */
     const struct clf__fused_blocks *blocks;
 } clf__fused_problem;
 
+/* A pattern that is known when planning; runs need none. Everything else that hides pairs
+ * hides them too. Where the pattern has more keys than k, those behind it are keys and values of zeros. */
+typedef struct clf__fused_blocks {
+    const clf_pattern *pattern;
+} clf__fused_blocks;
+
 struct clf__fused_family;
+
+/* Lists that a kernel walks over, in memory of the plan; see fused/sparse.h. */
+typedef struct clf__fused_lists {
+    cl_mem  mem; /* NULL = none */
+    cl_int8 at;
+} clf__fused_lists;
 
 /* What a plan decided; a plain value without a destructor: the kernels belong to the plan. */
 typedef struct clf__fused {
@@ -78,6 +91,7 @@ typedef struct clf__fused {
     uint64_t  rest;                   /* bytes into saved: what rounding took from out */
     uint64_t  delta_sums, scratch;    /* bytes into workspace: sum(out * grad_out) of each row; the family's own */
     uint64_t  unwanted_k, unwanted_v; /* bytes into workspace: for gradients that nobody wants */
+    clf__fused_lists lists[3];        /* of a pattern: for forward, for backward by queries and by keys */
 } clf__fused;
 
 /* The first family that can do it, by the order of the device's style; `reference` only when the plan's options
@@ -98,6 +112,15 @@ clf_status clf__fused_plan_part(clf_plan *plan, const clf__fused_problem *proble
 clf_status clf__fused_forward_part(clf_run *run, const clf__fused_problem *problem);
 clf_status clf__fused_backward_part(clf_run *run, const clf__fused_problem *problem);
 
+/* Planning of parts whose order is a pattern, which is freed whatever happens. Under xFormers' semantics the pattern
+ * becomes what that makes of it (`force`: its sparse path at any density), and masks are refused where it could not
+ * take them. */
+clf_status clf__fused_plan_pattern(clf_plan *plan, clf_pattern *pattern, clf_semantics semantics, bool force,
+                                   float dropout);
+
+/* Pairs of the pattern, over all heads if it has several. */
+double clf__fused_pairs(const clf_pattern *pattern);
+
 /* Work of a pass in which each head has `pairs` of a query and a key: 2 pairs (D + E) operations forward, 2.5 times
  * as many backward. */
 void clf__fused_work(const clf_args *args, double pairs, int pass, clf_work *work);
@@ -110,6 +133,8 @@ const char *clf__fused_feature(const clf_device *device, const char *family, int
       "fused/portable_backward.cl", "fused/vector_decode.cl", "fused/portable_decode.cl", "fused/decode_merge.cl",      \
       "fused/nvidia_wgmma_forward.cl", "fused/nvidia_mma_forward.cl",                                               \
       "fused/nvidia_mma_backward_q.cl", "fused/nvidia_mma_backward_kv.cl", "fused/reference_forward.cl",            \
-      "fused/reference_backward.cl", "fused/sinks.cl", "fused/gaps.cl", "fused/grad_mask.cl" }
+      "fused/reference_backward.cl", "fused/sinks.cl", "fused/gaps.cl", "fused/grad_mask.cl",                       \
+      "fused/gather_vector_forward.cl", "fused/gather_vector_backward.cl",                                          \
+      "fused/gather_portable_forward.cl", "fused/gather_portable_backward.cl" }
 
 #endif

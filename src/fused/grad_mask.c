@@ -12,8 +12,8 @@ bool clf__fused_grad_mask_fits(const clf__fused_problem *p, char *why, size_t si
 {
     if (!is_wanted(p))
         return true;
-    if (p->q_starts.rank > 0 || p->k_lengths.rank > 0 || p->block_table.rank > 0) {
-        (void)snprintf(why, size, "the gradient of a mask does not go with sequences of different lengths or with pages");
+    if (p->q_starts.rank > 0 || p->k_lengths.rank > 0 || p->block_table.rank > 0 || p->blocks) {
+        (void)snprintf(why, size, "the gradient of a mask does not go with sequences of different lengths, pages or patterns");
         return false;
     }
     if (clf_tensor_elements(&p->grad_mask) <= INT32_MAX)

@@ -1,11 +1,12 @@
 /* The family for every GPU: tiles in local memory, shared by the work-items of a group. */
 #include "fused/family.h"
+#include "fused/sparse.h"
 #include <stdio.h>
 
 enum {
     FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT |
                CLF__FUSED_SOFTCAP | CLF__FUSED_ALIBI | CLF__FUSED_SCORE_MOD | CLF__FUSED_EXTRAS | CLF__FUSED_MASK_GRAD |
-               CLF__FUSED_GROUPS | CLF__FUSED_SINKS | CLF__FUSED_STARTS | CLF__FUSED_LENGTHS
+               CLF__FUSED_GROUPS | CLF__FUSED_SINKS | CLF__FUSED_STARTS | CLF__FUSED_LENGTHS | CLF__FUSED_BLOCKS
 };
 
 /* How a group splits its work; see cl/fused/portable_tile.cl for the names. */
@@ -115,16 +116,40 @@ static bool supports(const clf_device *device, const clf__fused_problem *problem
     return true;
 }
 
+/* Lists for the tiles of each kernel, where there is a pattern. */
+static clf_status make_lists(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
+{
+    const clf_device *device = clf_plan_device(plan_);
+    const tile *forward = choose(device, problem, false), *backward = choose(device, problem, true);
+    const clf__fused_tile tiles[3] = { { forward->rows, forward->columns, forward->rows, false },
+                                       { backward->rows, backward->columns, backward->rows, false },
+                                       { backward->columns, backward->rows, backward->columns, true } };
+    const int count = clf_plan_passes(plan_) & CLF_BACKWARD ? 3 : 1;
+    clf_status status = CLF_SUCCESS;
+
+    for (int i = 0; problem->blocks && status == CLF_SUCCESS && i < count; i++) {
+        if (i == 1 && tiles[1].rows == tiles[0].rows && tiles[1].columns == tiles[0].columns)
+            fused->lists[1] = fused->lists[0];
+        else
+            status = clf__fused_lists_of_tiles(plan_, problem, &tiles[i], &fused->lists[i]);
+    }
+    return status;
+}
+
 static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
 {
     const clf__fused_shape s = clf__fused_shape_of(problem);
     char options[2][CLF__FUSED_OPTIONS], more[256];
+    const clf_status status = make_lists(plan_, problem, fused);
 
+    if (status)
+        return status;
     for (int pass = 0; pass < 2; pass++) {
         const tile *t = choose(clf_plan_device(plan_), problem, pass == 1);
         (void)snprintf(more, sizeof more,
                        "-DCLF_ROWS=%d -DCLF_COLUMNS=%d -DCLF_HEIGHT=%d -DCLF_WIDTH=%d -DCLF_VECTOR=%d -DCLF_DEPTH=%d "
-                       "-DCLF_STEPS=%d", t->rows, t->columns, t->height, t->across, t->vector, t->depth, t->steps);
+                       "-DCLF_STEPS=%d -DCLF_BLOCKS=%d", t->rows, t->columns, t->height, t->across, t->vector, t->depth,
+                       t->steps, problem->blocks != NULL);
         /* Widths are run-time numbers in these kernels: problems of one padded width share a program. */
         clf__fused_options(problem, padded(t, (int)s.width), padded(t, (int)s.value_width), more,
                            options[pass], sizeof options[pass]);

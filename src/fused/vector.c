@@ -1,12 +1,13 @@
 /* The family for CPUs: explicit vectors, one work-item a group. */
 #include "fused/family.h"
+#include "fused/sparse.h"
 #include "component/plan.h"
 #include <stdio.h>
 
 enum {
     FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT |
                CLF__FUSED_SOFTCAP | CLF__FUSED_ALIBI | CLF__FUSED_SCORE_MOD | CLF__FUSED_EXTRAS | CLF__FUSED_MASK_GRAD |
-               CLF__FUSED_GROUPS | CLF__FUSED_SINKS | CLF__FUSED_STARTS | CLF__FUSED_LENGTHS
+               CLF__FUSED_GROUPS | CLF__FUSED_SINKS | CLF__FUSED_STARTS | CLF__FUSED_LENGTHS | CLF__FUSED_BLOCKS
 };
 
 /* Queries and keys of a block, by the widths of q and v together. */
@@ -14,6 +15,8 @@ typedef struct block {
     int widest;
     int rows, keys;
 } block;
+
+enum { TILE_ROWS = 8 }; /* CLF_TILE_ROWS */
 
 static const block forward_blocks[] = { { 128, 256, 64 }, { 256, 128, 64 }, { 512, 64, 64 } };
 static const block backward_blocks[] = { { 128, 64, 64 }, { 256, 32, 64 }, { 512, 32, 32 } };
@@ -83,6 +86,21 @@ static void reserve(clf_plan *plan_, const clf__fused_problem *problem, clf__fus
         fused->unwanted_v = clf_plan_workspace(plan_, elements(&problem->v) * clf_dtype_size(problem->v.dtype));
 }
 
+/* Lists for the blocks of both passes, where there is a pattern. */
+static clf_status make_lists(clf_plan *plan_, const clf__fused_problem *problem, const block chosen[2], bool backward,
+                             clf__fused *fused)
+{
+    const clf__fused_tile by_queries = { chosen[0].rows, chosen[0].keys, TILE_ROWS, false };
+    const clf__fused_tile by_keys = { chosen[1].rows, chosen[1].keys, TILE_ROWS, true };
+    clf_status status = CLF_SUCCESS;
+
+    if (problem->blocks)
+        status = clf__fused_lists_of_tiles(plan_, problem, &by_queries, &fused->lists[0]);
+    if (problem->blocks && status == CLF_SUCCESS && backward)
+        status = clf__fused_lists_of_tiles(plan_, problem, &by_keys, &fused->lists[2]);
+    return status;
+}
+
 static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
 {
     const int64_t cores = clf_device_get_info(clf_plan_device(plan_))->compute_units;
@@ -92,8 +110,8 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
 
     chosen[0].rows = share_rows(chosen[0].rows, problem, cores);
     for (int pass = 0; pass < 2; pass++) {
-        (void)snprintf(more, sizeof more, "-DCLF_LANES=16 -DCLF_ROWS=%d -DCLF_KEYS=%d", chosen[pass].rows,
-                       chosen[pass].keys);
+        (void)snprintf(more, sizeof more, "-DCLF_LANES=16 -DCLF_ROWS=%d -DCLF_KEYS=%d -DCLF_BLOCKS=%d",
+                       chosen[pass].rows, chosen[pass].keys, problem->blocks != NULL);
         clf__fused_options(problem, (int)problem->q.shape[3], (int)problem->v.shape[3], more, options[pass],
                            sizeof options[pass]);
         fused->rows[pass] = chosen[pass].rows;
@@ -102,8 +120,10 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
         fused->splits = choose_splits(problem, chosen[1].keys, cores);
         reserve(plan_, problem, fused);
     }
-    clf_status status = clf__plan_kernel(plan_, "fused/vector_forward.cl", options[0], "clf_fused_forward_vector",
-                                        &fused->forward);
+    clf_status status = make_lists(plan_, problem, chosen, backward, fused);
+    if (status == CLF_SUCCESS)
+        status = clf__plan_kernel(plan_, "fused/vector_forward.cl", options[0], "clf_fused_forward_vector",
+                                  &fused->forward);
     if (status || !backward)
         return status;
     const char *path = "fused/vector_backward.cl";
@@ -140,6 +160,7 @@ static clf_status forward(clf_run *run, const clf__fused *fused, const clf__fuse
     clf__fused_bind(&binder, &lse);
     clf__fused_bind_sinks(&binder, problem);
     clf__fused_bind_numbers(&binder, problem);
+    clf__fused_bind_lists(&binder, &fused->lists[0]);
     return launch(run, &binder, problem, problem->q.shape[1], blocks_of(fused, problem, 0));
 }
 
@@ -198,6 +219,7 @@ static clf_status launch_all(clf_run *run, const clf__fused *fused, const clf__f
     clf__fused_bind(&binder, &grad_v);
     bind_partial(&binder, run, fused, problem);
     clf__fused_bind_numbers(&binder, problem);
+    clf__fused_bind_lists(&binder, &fused->lists[2]);
     return launch(run, &binder, problem, problem->k.shape[1], fused->splits);
 }
 

@@ -7,9 +7,14 @@
 
 enum { BLOCK = CLF__PATTERN_OWN, COLUMNS };
 
+static uint64_t rows_of(const int32_t *words)
+{
+    return ((uint64_t)words[CLF__PATTERN_QUERIES] + (uint64_t)words[BLOCK] - 1) / (uint64_t)words[BLOCK];
+}
+
 static bool sees(const int32_t *words, int32_t b, int32_t h, int32_t q, int32_t k)
 {
-    const uint64_t columns = (uint64_t)words[COLUMNS], rows = (uint64_t)(words[CLF__PATTERN_QUERIES] / words[BLOCK]);
+    const uint64_t columns = (uint64_t)words[COLUMNS], rows = rows_of(words);
 
     (void)b;
     return clf__bit(words + CLF__PATTERN_TABLE,
@@ -18,7 +23,7 @@ static bool sees(const int32_t *words, int32_t b, int32_t h, int32_t q, int32_t 
 
 static int32_t row(const int32_t *words, int32_t b, int32_t h, int32_t q, int32_t *keys)
 {
-    const uint64_t columns = (uint64_t)words[COLUMNS], rows = (uint64_t)(words[CLF__PATTERN_QUERIES] / words[BLOCK]);
+    const uint64_t columns = (uint64_t)words[COLUMNS], rows = rows_of(words);
     const uint64_t first = ((uint64_t)h * rows + (uint64_t)(q / words[BLOCK])) * columns, end = first + columns;
     int32_t count = 0;
 
@@ -29,7 +34,8 @@ static int32_t row(const int32_t *words, int32_t b, int32_t h, int32_t q, int32_
             continue;
         }
         const int32_t k = (int32_t)(bit - first) * words[BLOCK];
-        for (int32_t i = 0; clf__bit(words + CLF__PATTERN_TABLE, bit) && i < words[BLOCK]; i++)
+        for (int32_t i = 0; clf__bit(words + CLF__PATTERN_TABLE, bit) && i < words[BLOCK] && k + i < words[CLF__PATTERN_KEYS];
+             i++)
             keys[count++] = k + i;
     }
     return count;
@@ -61,6 +67,19 @@ clf_status clf_pattern_blocks(int64_t heads, int64_t rows, int64_t columns, int6
     for (int64_t i = 0; i < count; i++)
         if (layout[i])
             clf__bit_set((*pattern)->words + CLF__PATTERN_TABLE, (uint64_t)i);
+    return CLF_SUCCESS;
+}
+
+clf_status clf__pattern_cut(clf_pattern *pattern, int64_t queries, int64_t keys)
+{
+    int32_t *words = pattern->words;
+    const int32_t block = words[BLOCK], rows = words[CLF__PATTERN_QUERIES], columns = words[CLF__PATTERN_KEYS];
+
+    if (queries > rows || queries <= rows - block || keys > columns || keys <= columns - block)
+        return clf__fail(CLF_INVALID_SHAPE, "%d x %d pairs in blocks of %d do not fit %lld queries x %lld keys", rows,
+                         columns, block, (long long)queries, (long long)keys);
+    words[CLF__PATTERN_QUERIES] = (int32_t)queries;
+    words[CLF__PATTERN_KEYS] = (int32_t)keys;
     return CLF_SUCCESS;
 }
 

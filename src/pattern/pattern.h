@@ -69,6 +69,14 @@ clf_status clf__pattern_check_item(const clf_pattern *pattern, int64_t batch, in
 /* The words on the device; blocks until they are there. clf_tensor_free releases them. */
 clf_status clf__pattern_upload(clf_device *device, const clf_pattern *pattern, clf_tensor *words);
 
+/* A pattern of blocks whose last ones reach beyond the last query or key. */
+clf_status clf__pattern_cut(clf_pattern *pattern, int64_t queries, int64_t keys);
+
+/* What xFormers makes of a pattern for one batch and head: at a density of at most 0.3, or when it is forced to, its
+ * sparse path (*sparse), which drops the last pairs until their number is a multiple of 4. Then only the first `rows`
+ * rows are kept. On failure *pattern is as it was. */
+clf_status clf__pattern_as_shipped(clf_pattern **pattern, int64_t rows, bool force, bool *sparse);
+
 /* Words that hold `bits` bits, and one of them. */
 uint64_t clf__bit_words(uint64_t bits);
 bool     clf__bit(const int32_t *words, uint64_t i);

@@ -177,7 +177,8 @@ static clf__kit_verdict check_plan(clf__kit_check *check, clf__kit_problem *p, c
             return clf__kit_finding(check, "family %s: a second run gives other bits in %s", family, differs);
         }
     }
-    const bool ordered = p->component->descriptor->traits & CLF_TRAIT_CAUSAL; /* lenient parts ignore `causal` */
+    const uint64_t traits = p->component->descriptor->traits; /* lenient parts ignore `causal` */
+    const bool ordered = (traits & CLF_TRAIT_CAUSAL) && !(check->c->xformers && (traits & CLF_TRAIT_XFORMERS_LENIENT));
     if (check->c->causal && ordered && !(passes & CLF_BACKWARD))
         verdict = clf__kit_check_causality(check, p, plan, out);
     return verdict;

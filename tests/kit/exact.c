@@ -220,6 +220,28 @@ static void for_gradients(const problem *p, bool end)
         p->exact->grad_sinks[h] = 0;
 }
 
+bool clf__exact_pairs_see(const void *user, int64_t item, int64_t query, int64_t key)
+{
+    const clf__exact_pairs *pairs = user;
+    return pairs->seen[(item % pairs->items * pairs->queries + query) * pairs->keys + key] != 0;
+}
+
+void clf__exact_pairs_drop(clf__exact_pairs *pairs, bool force)
+{
+    const int64_t all = pairs->items * pairs->queries * pairs->keys;
+    int64_t       count = 0;
+
+    for (int64_t i = 0; i < all; i++)
+        count += pairs->seen[i];
+    if (!force && (double)count > 0.3 * (double)all)
+        return;
+    for (int64_t i = all - 1; i >= 0 && count % 4 != 0; i--)
+        if (pairs->seen[i]) {
+            pairs->seen[i] = 0;
+            count--;
+        }
+}
+
 clf_status clf__reference_exact(const clf_reference *reference, const clf__exact *exact)
 {
     const clf_tensor *io = reference->args->io;

@@ -165,7 +165,7 @@ static bool belongs(const clf__job *job, const char *name)
         return !d->buffers || in_parameters(d->buffers, name + 4);
     }
     if (starts_with(name, "rng.")) {
-        return in_parameters(d->buffers, name);
+        return !d->buffers || in_parameters(d->buffers, name); /* the same for what another one drew */
     }
     return starts_with(name, "grad.") || starts_with(name, "aux.") || in_config(job->json, name);
 }

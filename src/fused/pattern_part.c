@@ -1,0 +1,54 @@
+/* Parts whose order is a pattern. */
+#include "fused/fused.h"
+#include "pattern/pattern.h"
+
+/* Under xFormers' semantics: the pattern as it is used there, or why not. */
+static clf_status ship(clf_plan *plan, const clf__fused_problem *problem, bool force, clf_pattern **pattern)
+{
+    const long long queries = (long long)problem->q.shape[2], length = (long long)clf_pattern_get_info(*pattern).keys;
+    bool sparse;
+    clf_status status;
+
+    if (problem->padding.rank > 0)
+        return clf_plan_refuse(plan, "'key_padding_mask' is given, but in xformers semantics this mechanism takes none: "
+                               "merge it into 'att_mask'");
+    if (queries > length)
+        return clf_plan_refuse(plan, "there are %lld queries, but the pattern ends at %lld", queries, length);
+    if ((status = clf__pattern_as_shipped(pattern, queries, force, &sparse)))
+        return status;
+    if (problem->mask.rank > 0 && sparse)
+        return clf_plan_refuse(plan, "'att_mask' is given: in xformers semantics it changes which entries the sparse path "
+                               "loses; use paper semantics");
+    if (problem->mask.rank > 0 && queries < length)
+        return clf_plan_refuse(plan, "'att_mask' is given for %lld positions, but in xformers semantics sequences are "
+                               "padded to the %lld of the pattern", queries, length);
+    return CLF_SUCCESS;
+}
+
+clf_status clf__fused_plan_pattern(clf_plan *plan, clf_pattern *pattern, clf_semantics semantics, bool force,
+                                   float dropout)
+{
+    clf__fused_problem problem = clf__fused_problem_qkv(clf_plan_args(plan), 0, dropout);
+    clf_status status = CLF_SUCCESS;
+
+    if (semantics == CLF_SEMANTICS_XFORMERS)
+        status = ship(plan, &problem, force, &pattern);
+    if (status == CLF_SUCCESS) {
+        const clf__fused_blocks blocks = { .pattern = pattern };
+        problem.blocks = &blocks;
+        status = clf__fused_plan_part(plan, &problem);
+    }
+    clf_pattern_free(pattern);
+    return status;
+}
+
+double clf__fused_pairs(const clf_pattern *pattern)
+{
+    const clf_pattern_info info = clf_pattern_get_info(pattern);
+    double sum = 0;
+    int64_t pairs = 0;
+
+    for (int64_t h = 0; h < info.heads && clf_pattern_count(pattern, 0, h, &pairs) == CLF_SUCCESS; h++)
+        sum += (double)pairs;
+    return sum;
+}
