@@ -433,7 +433,7 @@ void clf__kit_generate(const clf_component *component, const clf_device_info *de
 {
     generator g = { .component = component, .cases = cases, .small = device->simulator, .narrow = device->software };
     make_plain(&g);
-    vary(&g)->every_family = true;
+    vary(&g)->every_family = g.small || !claims(&g, CLF_TRAIT_DERIVED);
     vary(&g)->what = KIT_CONFIG;
     vary(&g)->what = KIT_ARGUMENTS;
     vary(&g)->what = KIT_CONVENIENCE;
@@ -450,6 +450,10 @@ void clf__kit_generate(const clf_component *component, const clf_device_info *de
     add_group(&g, true, add_low_precision);
     add_xformers(&g);
     add_own_fields(&g);
+    if (claims(&g, CLF_TRAIT_DERIVED)) {
+        clf__kit_case *c = vary(&g);
+        c->every_family = c->slow = true;
+    }
     if (!device->simulator)
         add_random(&g);
 }
