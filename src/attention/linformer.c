@@ -40,9 +40,10 @@ static const char *const weights[2] = { "E.weight", "F.weight" };
 
 static const clf_field linformer_fields[] = {
     CLF_ATTENTION_FIELDS_REQUIRING(linformer_config, CLF_REQUIRE_SEQ_LEN),
-    CLF_INT(linformer_config, k, 0, .optional = true, .min = 1,
-            .doc = "mixtures of keys that queries see; absent: a quarter of seq_len, and at most 256 unless semantics is "
-                   "xformers"),
+    CLF_INT(
+        linformer_config, k, 0, .optional = true, .min = 1,
+        .doc = "mixtures of keys that queries see; absent: a quarter of seq_len, and at most 256 unless semantics is "
+               "xformers"),
     CLF_FIELDS_END
 };
 
@@ -111,7 +112,8 @@ static context context_of(clf_plan *plan, clf_run *run)
 static uint64_t reserve(clf_plan *plan, const clf_tensor *tensor, bool keep)
 {
     const uint64_t bytes = (uint64_t)clf_tensor_elements(tensor) * clf_dtype_size(tensor->dtype);
-    return keep && (clf_plan_passes(plan) & CLF_BACKWARD) ? clf_plan_saved(plan, bytes) : clf_plan_workspace(plan, bytes);
+    return keep && (clf_plan_passes(plan) & CLF_BACKWARD) ? clf_plan_saved(plan, bytes)
+                                                          : clf_plan_workspace(plan, bytes);
 }
 
 /* The keys or values as rows of tokens. */
@@ -285,10 +287,11 @@ static clf_status check(const context *c)
     if (!is_xformers(c->config))
         return CLF_SUCCESS;
     if (c->args->io[CLF_QKV_KEY_PADDING_MASK].rank > 0)
-        return clf_plan_refuse(c->plan, "'key_padding_mask' is given, but in xformers semantics this mechanism takes none");
+        return clf_plan_refuse(c->plan,
+                               "'key_padding_mask' is given, but in xformers semantics this mechanism takes none");
     if (queries != keys)
-        return clf_plan_refuse(c->plan, "there are %lld queries and %lld keys: xformers semantics need as many", queries,
-                               keys);
+        return clf_plan_refuse(c->plan, "there are %lld queries and %lld keys: xformers semantics need as many",
+                               queries, keys);
     return CLF_SUCCESS;
 }
 
@@ -380,7 +383,8 @@ static clf_status drop(const context *c, const clf_tensor *from, const clf_tenso
     clf_bind_value(&binder, &scale, sizeof scale);
     clf_bind_value(&binder, &random, sizeof random);
     return clf__lanes_launch(c->run, &binder, c->state->lanes,
-                             to->shape[0] * to->shape[1] * to->shape[2] * clf__lanes_blocks(c->state->lanes, to->shape[3]));
+                             to->shape[0] * to->shape[1] * to->shape[2] *
+                                 clf__lanes_blocks(c->state->lanes, to->shape[3]));
 }
 
 static clf_status gather(const context *c, int which)

@@ -16,8 +16,9 @@ clf_status clf__copy_plan(clf_plan *plan, const clf__copy_problem *problem, int 
     char options[128];
 
     *copy = (clf__copy){ .lanes = lanes };
-    (void)snprintf(options, sizeof options, "-DCLF_LANES=%d -DCLF_FROM=%s -DCLF_TO=%s -DCLF_KEEP=%d -DCLF_ACCUMULATE=%d",
-                   lanes, type_of(&problem->from), type_of(&problem->to), problem->keep.rank > 0, problem->accumulate);
+    (void)snprintf(options, sizeof options,
+                   "-DCLF_LANES=%d -DCLF_FROM=%s -DCLF_TO=%s -DCLF_KEEP=%d -DCLF_ACCUMULATE=%d", lanes,
+                   type_of(&problem->from), type_of(&problem->to), problem->keep.rank > 0, problem->accumulate);
     return clf__plan_kernel(plan, "ops/copy.cl", options, "clf_copy", &copy->kernel);
 }
 

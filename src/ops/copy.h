@@ -32,7 +32,7 @@ clf_status clf__copy_run(clf_run *run, const clf__copy *copy, const clf__copy_pr
 
 /* [B, H, N, D] that starts `at` bytes into a buffer and lies there as [B, N, H, D]: rows of H * D channels. */
 clf_tensor clf__rows_at(clf_buffer buffer, uint64_t at, clf_dtype dtype, const int64_t shape[4]);
-/* The same memory as the matrices [B, N, H * D], or as one matrix [B * N, H * D]; rank 0 where strides do not allow it. */
+/* The same memory as the matrices [B, N, H * D], or as one matrix [B * N, H * D]; rank 0 where strides forbid it. */
 clf_tensor clf__rows_matrices(const clf_tensor *tensor);
 clf_tensor clf__rows_matrix(const clf_tensor *tensor);
 

@@ -84,12 +84,15 @@ static void drop(const problem *p, const double *from, double *to)
     const linformer_config *c = p->reference->config;
     const clf_tensor *out = &p->reference->args->io[CLF_QKV_OUT];
     const int64_t rows = out->shape[2], width = out->shape[3];
-    const bool again = c->base.semantics == CLF_SEMANTICS_XFORMERS && p->reference->args->training && c->base.dropout > 0;
+    const bool again = c->base.semantics == CLF_SEMANTICS_XFORMERS && p->reference->args->training &&
+                       c->base.dropout > 0;
 
     for (int64_t i = 0; i < p->items * rows * width; i++) {
-        const bool kept = !again || clf_reference_keep(p->reference, c->base.dropout, i / width / rows, i / width % rows,
-                                                       LINFORMER_CHANNEL_KEY + i % width);
-        to[i] = !kept ? 0 : !again ? from[i] : clf_reference_store(p->reference, from[i] / (1 - (double)c->base.dropout));
+        const bool kept = !again || clf_reference_keep(p->reference, c->base.dropout, i / width / rows,
+                                                       i / width % rows, LINFORMER_CHANNEL_KEY + i % width);
+        to[i] = !kept    ? 0
+                : !again ? from[i]
+                         : clf_reference_store(p->reference, from[i] / (1 - (double)c->base.dropout));
     }
 }
 
