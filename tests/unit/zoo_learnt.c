@@ -17,6 +17,26 @@ static const row rows[] = {
       { 0.796725841, -1.65823934, 1.21627374, -1.39720506, 0.696305602, -0.522794838, -40.2469804, 14.3333466 } },
     { "{\"name\": \"linformer\", \"seq_len\": 16}", 12, /* shorter than the projections */
       { 1.27640015, 0.449020664, 0.160286247, 0.557108061, -0.45032309, -0.277360369, 8.25512988, 7.50924149 } },
+    { "{\"name\": \"compositional\", \"dim_model\": 8, \"num_heads\": 2, \"semantics\": \"xformers\"}", 16,
+      { 0.396671308, 0.278728258, 0.353731594, 0.747165294, -0.54957018, 0.00688638156, 20.8880385, 5.73057795 } },
+    { "{\"name\": \"compositional\", \"dim_model\": 8, \"num_heads\": 2, "
+      "\"semantics\": \"xformers\", \"qk_rule\": true}", 16,
+      { 0.581608119, 0.351902615, 0.410665289, 0.587326317, -0.588493635, -0.00859103655, 15.871784, 6.26621335 } },
+    { "{\"name\": \"compositional\", \"dim_model\": 8, \"num_heads\": 2, "
+      "\"semantics\": \"xformers\", \"nonlinear\": true}", 16,
+      { 0.431860993, 0.20146832, 0.359889694, 0.700794833, -0.480415397, 0.0533528218, 25.332817, 5.70116761 } },
+    { "{\"name\": \"compositional\", \"dim_model\": 8, \"num_heads\": 2, "
+      "\"semantics\": \"xformers\", \"qk_rule\": true, \"q_compose\": true}", 16,
+      { 0.350894019, 0.26752506, 0.339993107, 0.787939256, -0.637095665, -0.0467742265, 8.96480064, 6.38073701 } },
+    { "{\"name\": \"compositional\", \"dim_model\": 8, \"num_heads\": 2, "
+      "\"semantics\": \"xformers\", \"num_rules\": 4, \"dim_selection\": 3}", 16,
+      { 0.398271503, -0.207752625, 0.0171997714, 0.545617538, -0.250397226, 0.454149394, 21.2627671, 4.7026125 } },
+    { "{\"name\": \"compositional\", \"dim_model\": 8, \"num_heads\": 2, "
+      "\"semantics\": \"xformers\", \"causal\": true}", 16,
+      { -0.27028268, 0.439116777, 0.686307051, 1.20170544, -0.54957018, 0.00688638156, 23.2560088, 6.96287886 } },
+    { "{\"name\": \"compositional\", \"dim_model\": 8, \"num_heads\": 2, "
+      "\"semantics\": \"xformers\", \"use_separate_proj_weight\": true}", 16,
+      { 0.866172529, 0.662285788, 0.178201335, -0.55250222, 0.233212048, 0.390250985, 55.0769324, 7.35477575 } },
 };
 
 static void generate(uint32_t seed, int64_t count, double scale, float *to)
@@ -113,6 +133,18 @@ Test(zoo_learnt, refusals)
         { "{\"name\": \"linformer\"}", "seq_len", CLF_MISSING_KEY },
         { "{\"name\": \"linformer\", \"seq_len\": 64, \"k\": 0}", "k", CLF_OUT_OF_RANGE },
         { "{\"name\": \"linformer\", \"seq_len\": 64, \"causal\": true}", "causal", CLF_UNSUPPORTED },
+        { "{\"name\": \"visual\"}", "dim_model", CLF_MISSING_KEY },
+        { "{\"name\": \"compositional\", \"num_heads\": 2}", "dim_model", CLF_MISSING_KEY },
+        { "{\"name\": \"compositional\", \"dim_model\": 8}", "num_heads", CLF_MISSING_KEY },
+        { "{\"name\": \"compositional\", \"dim_model\": 9, \"num_heads\": 2}", "dim_model", CLF_UNSUPPORTED },
+        { "{\"name\": \"compositional\", \"dim_model\": 8, \"num_heads\": 2, \"num_rules\": 3}", "num_rules",
+          CLF_UNSUPPORTED },
+        { "{\"name\": \"compositional\", \"dim_model\": 8, \"num_heads\": 2, \"dim_key\": 4}", "dim_key",
+          CLF_UNSUPPORTED },
+        { "{\"name\": \"compositional\", \"dim_model\": 8, \"num_heads\": 2, \"dim_value\": 4}", "dim_value",
+          CLF_UNSUPPORTED },
+        { "{\"name\": \"compositional\", \"dim_model\": 8, \"num_heads\": 2, \"in_proj_container\": \"x\"}",
+          "in_proj_container", CLF_UNSUPPORTED },
     };
     clf_device   *device = NULL;
     clf_instance *instance = NULL;
@@ -129,12 +161,14 @@ Test(zoo_learnt, refusals)
 /* The extent of a weight, and with how long a sequence it is used. */
 Test(zoo_learnt, linformer_mixtures)
 {
-    static const struct { const char *config; int64_t k; } expected[] = {
+    static const struct { const char *config; int64_t k;
+    } expected[] = {
         { "{\"name\": \"linformer\", \"seq_len\": 2}", 1 },
         { "{\"name\": \"linformer\", \"seq_len\": 77}", 19 },
         { "{\"name\": \"linformer\", \"seq_len\": 4096}", 256 },
         { "{\"name\": \"linformer\", \"seq_len\": 4096, \"semantics\": \"xformers\"}", 1024 },
-        { "{\"name\": \"linformer\", \"seq_len\": 4096, \"k\": 300, \"causal\": true, \"semantics\": \"xformers\"}", 300 },
+        { "{\"name\": \"linformer\", \"seq_len\": 4096, \"k\": 300, \"causal\": true, \"semantics\": \"xformers\"}",
+          300 },
     };
     const int64_t shape[] = { 1, 1, 3, 8 };
     clf_device   *device = NULL;
