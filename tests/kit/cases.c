@@ -418,15 +418,39 @@ static void add_random(generator *g)
     }
 }
 
+static void make_slow(generator *g, size_t first)
+{
+    for (size_t i = first; claims(g, CLF_TRAIT_DERIVED) && i < g->cases->count; i++)
+        g->cases->list[i].slow = true;
+}
+
 /* Of a part on the kernels of another one, only the first case of a group of features is not slow; where each of them
- * compiles for half a minute, not even that one. */
+ * compiles for half a minute, and on a simulator, not even that one. */
 static void add_group(generator *g, bool compiles, void (*add_cases)(generator *g))
 {
     const size_t first = g->cases->count;
 
     add_cases(g);
-    for (size_t i = first + !(compiles && g->narrow); claims(g, CLF_TRAIT_DERIVED) && i < g->cases->count; i++)
-        g->cases->list[i].slow = true;
+    make_slow(g, first + !((compiles && g->narrow) || g->small));
+}
+
+/* Of such a part, not on a simulator. */
+static void add_on_devices(generator *g, void (*add_cases)(generator *g))
+{
+    const size_t first = g->cases->count;
+
+    add_cases(g);
+    make_slow(g, g->small ? first : g->cases->count);
+}
+
+static void add_other_lengths(generator *g)
+{
+    add_lengths(g, false, false);
+}
+
+static void add_plain_causal(generator *g)
+{
+    add_causal(g, false);
 }
 
 void clf__kit_generate(const clf_component *component, const clf_device_info *device, clf__kit_cases *cases)
@@ -438,17 +462,17 @@ void clf__kit_generate(const clf_component *component, const clf_device_info *de
     vary(&g)->what = KIT_ARGUMENTS;
     vary(&g)->what = KIT_CONVENIENCE;
     vary(&g)->what = KIT_DIFFERENCES;
-    add_shapes(&g);
+    add_on_devices(&g, add_shapes);
     add_group(&g, true, add_widths);
-    add_lengths(&g, false, false);
-    add_causal(&g, false);
+    add_on_devices(&g, add_other_lengths);
+    add_on_devices(&g, add_plain_causal);
     add_group(&g, false, add_masks);
     add_group(&g, false, add_padding);
     add_group(&g, true, add_dropout);
     add_group(&g, false, add_layouts_and_values);
     add_group(&g, false, add_presence);
     add_group(&g, true, add_low_precision);
-    add_xformers(&g);
+    add_on_devices(&g, add_xformers);
     add_own_fields(&g);
     if (claims(&g, CLF_TRAIT_DERIVED)) {
         clf__kit_case *c = vary(&g);
