@@ -2,7 +2,6 @@
 #include "attention/compositional_layers.h"
 #include "component/random.h"
 #include <math.h>
-#include <string.h>
 
 clf__linear clf__compositional_layer(const compositional_config *c, compositional_layer layer)
 {

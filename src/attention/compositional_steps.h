@@ -94,4 +94,30 @@ bool clf__steps_sum(const steps *s, step_sum which, clf_tensor *matrix, clf_tens
 
 clf__fused_problem clf__steps_attention(const steps *s, int chunk);
 
+/* ---- single steps of a run --------------------------------------------------------------------------- */
+
+/* Nothing where this problem has no such product or sum. */
+clf_status clf__steps_multiply(const steps *s, step_product which);
+clf_status clf__steps_add_rows(const steps *s, step_sum which);
+
+/* A matrix, or a row, as [1, 1, rows, columns]. */
+clf_tensor clf__steps_wide(clf_tensor matrix);
+/* q by position, then batch entry, as xFormers reads it when it selects by queries; a buffer that has it so. */
+clf_tensor clf__steps_by_position(const steps *s, step_buffer which);
+clf_tensor clf__steps_in_order(const steps *s, step_buffer which);
+
+clf_status clf__steps_copy(const steps *s, const clf__copy *kernel, clf_tensor from, clf_tensor to);
+/* Heads of the caller's tensor and rows of a buffer, one into the other; nothing where the tensor will do as it is. */
+clf_status clf__steps_regroup(const steps *s, const clf_tensor *tensor, step_buffer which, bool into_rows);
+/* Binds matrices in turn, each with the elements from row to row (0 where one serves all rows), and launches. */
+clf_status clf__steps_launch(const steps *s, cl_kernel kernel, const clf_tensor *const *matrices, int count,
+                             int64_t rules, int64_t width, int64_t items);
+/* score[row][r] = u[row] . retrieved[row][r] */
+clf_status clf__steps_multiply_rules(const steps *s, step_buffer u, step_buffer score);
+/* out[row] = sum over r of weight[row][r] retrieved[row][r] */
+clf_status clf__steps_mix_rules(const steps *s, step_buffer weight, step_buffer out);
+
+clf_status clf__compositional_forward(clf_run *run);
+clf_status clf__compositional_backward(clf_run *run);
+
 #endif

@@ -1,5 +1,5 @@
 /* Visual attention in plain C, convolution by convolution. */
-#include "attention/visual.h"
+#include "attention/visual_layers.h"
 #include <clformers/author.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
-/* The config of visual attention, which its reference reads, too. */
-#ifndef CLF_ATTENTION_VISUAL_H
-#define CLF_ATTENTION_VISUAL_H
+/* The config and layers of visual attention, which its reference reads, too. */
+#ifndef CLF_ATTENTION_VISUAL_LAYERS_H
+#define CLF_ATTENTION_VISUAL_LAYERS_H
 
 #include <clformers/component.h>
 
