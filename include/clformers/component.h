@@ -222,22 +222,31 @@ typedef struct clf_attention_config {
 
 CLF_API extern const char *const clf_semantics_names[];
 
-#define CLF_ATTENTION_FIELDS(type_)                                                                                   \
+#define CLF_ATTENTION_FIELDS(type_) CLF_ATTENTION_FIELDS_REQUIRING(type_, 0)
+
+/* Hints that a part cannot do without, because its parameters have such an extent. */
+enum { CLF_REQUIRE_NUM_HEADS = 1, CLF_REQUIRE_DIM_MODEL = 2, CLF_REQUIRE_DIM_HEAD = 4, CLF_REQUIRE_SEQ_LEN = 8 };
+
+#define CLF_ATTENTION_FIELDS_REQUIRING(type_, hints_)                                                                 \
     { .name = "semantics", .type = CLF_FIELD_ENUM, .field_class = CLF_SEMANTIC,                                       \
       .offset = offsetof(type_, base.semantics), .choices = clf_semantics_names,                                      \
-      .doc = "paper, or xformers for what xFormers shipped" },                                                       \
-    { .name = "causal", .type = CLF_FIELD_BOOL, .field_class = CLF_SEMANTIC, .offset = offsetof(type_, base.causal), \
+      .doc = "paper, or xformers for what xFormers shipped" },                                                        \
+    { .name = "causal", .type = CLF_FIELD_BOOL, .field_class = CLF_SEMANTIC, .offset = offsetof(type_, base.causal),  \
       .doc = "a query sees no later key" },                                                                           \
     { .name = "dropout", .type = CLF_FIELD_FLOAT, .field_class = CLF_SEMANTIC,                                        \
       .offset = offsetof(type_, base.dropout), .max = 1, .doc = "probability of dropping an attention weight" },      \
     { .name = "num_heads", .type = CLF_FIELD_INT, .field_class = CLF_HINT, .offset = offsetof(type_, base.num_heads), \
-      .optional = true, .min = 1, .doc = "heads" },                                                                   \
+      .optional = !((hints_) & CLF_REQUIRE_NUM_HEADS), .required = ((hints_) & CLF_REQUIRE_NUM_HEADS) != 0, .min = 1, \
+      .doc = "heads" },                                                                                               \
     { .name = "dim_model", .type = CLF_FIELD_INT, .field_class = CLF_HINT, .offset = offsetof(type_, base.dim_model), \
-      .optional = true, .min = 1, .doc = "width of the model: heads x head width" },                                  \
+      .optional = !((hints_) & CLF_REQUIRE_DIM_MODEL), .required = ((hints_) & CLF_REQUIRE_DIM_MODEL) != 0, .min = 1, \
+      .doc = "width of the model: heads x head width" },                                                              \
     { .name = "dim_head", .type = CLF_FIELD_INT, .field_class = CLF_HINT, .offset = offsetof(type_, base.dim_head),   \
-      .optional = true, .min = 1, .doc = "width of one head" },                                                       \
+      .optional = !((hints_) & CLF_REQUIRE_DIM_HEAD), .required = ((hints_) & CLF_REQUIRE_DIM_HEAD) != 0, .min = 1,   \
+      .doc = "width of one head" },                                                                                   \
     { .name = "seq_len", .type = CLF_FIELD_INT, .field_class = CLF_HINT, .offset = offsetof(type_, base.seq_len),     \
-      .optional = true, .min = 1, .doc = "length of the sequence" }
+      .optional = !((hints_) & CLF_REQUIRE_SEQ_LEN), .required = ((hints_) & CLF_REQUIRE_SEQ_LEN) != 0, .min = 1,     \
+      .doc = "length of the sequence" }
 
 CLF_END
 #endif

@@ -102,6 +102,14 @@ double clf__stream_exponential(const clf__stream *stream, uint64_t i)
     return -logarithm(clf__stream_uniform(stream, i));
 }
 
+void clf__stream_fill(uint64_t seed, const char *name, double bound, int64_t count, double *data)
+{
+    const clf__stream stream = clf__stream_open(seed, name, false);
+
+    for (int64_t i = 0; i < count; i++)
+        data[i] = bound * (2 * clf__stream_uniform(&stream, (uint64_t)i) - 1);
+}
+
 uint32_t clf__dropout_threshold(float p)
 {
     const double threshold = floor((double)p * 0x1p32 + 0.5);

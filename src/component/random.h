@@ -27,6 +27,10 @@ double clf__stream_normal(const clf__stream *stream, uint64_t i);
 /* -log of the uniform, by the same logarithm. */
 double clf__stream_exponential(const clf__stream *stream, uint64_t i);
 
+/* count uniforms in (-bound, bound): what CLF_INIT_UNIFORM gives a parameter of that name, for initialisers whose bound
+ * is their own. */
+void clf__stream_fill(uint64_t seed, const char *name, double bound, int64_t count, double *data);
+
 /* The threshold that a word must reach for a weight to be kept: round(p 2^32), at most 2^32 - 1.
  * p = 1 drops everything whatever the word: ask for it first. */
 uint32_t clf__dropout_threshold(float p);

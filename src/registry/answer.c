@@ -90,7 +90,9 @@ static clf_status make_config(clf__problem *p)
     status = json.failed ? clf__no_memory(json.length)
                          : clf_component_config(p->component, json.data, NULL, NULL, &p->config);
     clf__text_free(&json);
-    return status;
+    if (status || (status = clf_config_copy(&descriptor->config, p->config, &p->resolved)))
+        return status;
+    return clf__resolve(p->component, p->resolved, NULL);
 }
 
 static clf_status make_array(int64_t count, double **array)
@@ -142,7 +144,7 @@ clf_status clf__problem_make(const clf_component *component, clf__problem *p)
         int rank = 0;
         if (!parameter->name)
             break;
-        parameter->shape(p->config, &rank, shape);
+        parameter->shape(p->resolved, &rank, shape);
         if (rank == 0)
             continue;
         p->shape[i] = clf_tensor_view(NULL, parameter->dtype ? parameter->dtype : CLF_F32, rank, shape);
@@ -162,8 +164,10 @@ void clf__problem_free(clf__problem *p)
     }
     for (int i = 0; i < CLF_MAX_PARAMETERS; i++)
         free(p->parameter_grad[i]);
-    if (p->component)
+    if (p->component) {
         clf_config_free(&p->component->descriptor->config, p->config);
+        clf_config_free(&p->component->descriptor->config, p->resolved);
+    }
     memset(p, 0, sizeof *p);
 }
 
@@ -208,12 +212,12 @@ static clf_status make_values(const clf__problem *p, const clf_parameter *what, 
     void *made = NULL;
     clf_status status;
 
-    what->shape(p->config, &rank, shape);
+    what->shape(p->resolved, &rank, shape);
     const clf_tensor view = clf_tensor_view(NULL, CLF_F64, rank, shape);
     const int64_t count = rank ? clf_tensor_elements(&view) : 0;
     if (count == 0)
         return CLF_SUCCESS;
-    status = clf__initial_values(p->component, p->config, what, buffer, CLF_F64, rank, shape, count, CLF__PROBLEM_SEED,
+    status = clf__initial_values(p->component, p->resolved, what, buffer, CLF_F64, rank, shape, count, CLF__PROBLEM_SEED,
                                  &made);
     *values = made;
     for (int64_t i = 0; i < count && !status; i++)

@@ -10,6 +10,7 @@
 typedef struct clf__problem {
     const clf_component *component;
     void                *config;    /* as an instance takes it */
+    void                *resolved;  /* as an instance has it: shapes of parameters come from this */
     int                  passes;
     clf_args             args;
     double              *io[CLF_MAX_IO], *grad[CLF_MAX_IO];

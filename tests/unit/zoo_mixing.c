@@ -18,6 +18,8 @@ static const row rows[] = {
       { -0.0346976779, 0.847626705, 1.84067846, -0.691077899, 0.510276254, -1.41786705, 1.01187303, 16.3053825 } },
     { "{\"name\": \"pooling\", \"pool_size\": 5}",
       { -0.691781202, 1.33897862, 1.60836483, -0.979232718, 0.927923632, -0.805059782, 1.01187303, 17.2668158 } },
+    { "{\"name\": \"visual\", \"dim_model\": 8}",
+      { 1.16966041, -1.45138946, -0.88429975, 0.856517215, -0.528441338, 1.08211419, 34.841349, 19.5780305 } },
 };
 
 static void generate(uint32_t seed, int64_t count, double scale, float *to)
@@ -110,10 +112,13 @@ Test(zoo_mixing, refusals)
         { "{\"name\": \"pooling\", \"causal\": true}", "causal" },
         { "{\"name\": \"pooling\", \"causal\": true, \"semantics\": \"xformers\"}", "causal" },
         { "{\"name\": \"pooling\", \"dropout\": 0.1}", "dropout" },
+        { "{\"name\": \"visual\", \"dim_model\": 8, \"causal\": true}", "causal" },
+        { "{\"name\": \"visual\", \"dim_model\": 8, \"dropout\": 0.1}", "dropout" },
     };
     static const char *const right[] = {
         "{\"name\": \"pooling\", \"pool_size\": 5, \"padding\": 2}",
         "{\"name\": \"pooling\", \"padding\": 7, \"dropout\": 0.1, \"semantics\": \"xformers\"}",
+        "{\"name\": \"visual\", \"num_heads\": 2, \"dim_head\": 4, \"dropout\": 0.1, \"semantics\": \"xformers\"}",
     };
     clf_device   *device = NULL;
     clf_instance *instance = NULL;

@@ -21,6 +21,7 @@ typedef struct clf__job {
     cJSON                  *json;      /* the config as given, with "name" and the --set entries */
     const clf_component    *component;
     void                   *config;    /* parsed */
+    cJSON                  *aliases;   /* the file's names of parameters that are others by another name, or NULL */
     int64_t                 heads;     /* to unfold (B*H, N, D) */
     bool                    folded[CLF_MAX_IO]; /* rank 3 in the file where the part has axes BH.. */
     clf_dtype               dtype;     /* of floating inputs and outputs */
@@ -54,5 +55,7 @@ void clf__job_free(clf__job *job);
 /* For those steps: the file's tensor <prefix><name>, or NULL. */
 const clf_safetensors_entry *clf__job_find(const clf__job *job, const char *prefix, const char *name);
 bool clf__job_is_floating(clf_dtype dtype);
+/* The parameter that `name` is another name of in the file, where the part itself has it once; or NULL. */
+const char *clf__job_alias(const clf__job *job, const char *name);
 
 #endif

@@ -86,5 +86,6 @@ void clf__job_free(clf__job *job)
         clf_config_free(&job->component->descriptor->config, job->config);
     }
     cJSON_Delete(job->json);
+    cJSON_Delete(job->aliases);
     clf_safetensors_close(job->file);
 }

@@ -18,14 +18,14 @@ const clf_safetensors_entry *clf__job_find(const clf__job *job, const char *pref
 
 /* ---- shapes ----------------------------------------------------------------------------------- */
 
-/* Heads by the config, else by the file's own notes, else 1. */
+/* Heads by the file's own notes, else by the config, else 1: a part that splits heads itself takes whole tokens. */
 static int64_t find_heads(const clf__job *job)
 {
-    const cJSON *entry = cJSON_GetObjectItemCaseSensitive(job->json, "num_heads");
     const char  *text = clf_safetensors_metadata(job->file, "shapes");
     cJSON       *shapes = text ? cJSON_Parse(text) : NULL;
+    const cJSON *entry = cJSON_GetObjectItemCaseSensitive(shapes, "H");
     if (!cJSON_IsNumber(entry)) {
-        entry = cJSON_GetObjectItemCaseSensitive(shapes, "H");
+        entry = cJSON_GetObjectItemCaseSensitive(job->json, "num_heads");
     }
     double heads = cJSON_IsNumber(entry) ? entry->valuedouble : 1;
     cJSON_Delete(shapes);

@@ -83,6 +83,11 @@ static int load_io(clf__job *job)
     return CLF__TOOL_OK;
 }
 
+const char *clf__job_alias(const clf__job *job, const char *name)
+{
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(job->aliases, name));
+}
+
 /* Fills what the file gives. `complete`: some but not all would be a mistake. */
 static int load_parameters(clf__job *job, const clf_parameter *table, const char *prefix, bool complete,
                            clf_status (*view)(clf_instance *instance, const char *name, clf_tensor *tensor))
@@ -95,8 +100,8 @@ static int load_parameters(clf__job *job, const clf_parameter *table, const char
             clf__job_find(job, strncmp(table->name, "rng.", 4) == 0 ? "" : prefix, table->name);
         clf_tensor tensor = { 0 };
         clf_status status = view(job->instance, table->name, &tensor);
-        if (status == CLF_UNKNOWN_TENSOR && !entry) {
-            continue; /* not in this config */
+        if (status == CLF_UNKNOWN_TENSOR && (!entry || clf__job_alias(job, table->name))) {
+            continue; /* not in this config, or once under another name */
         }
         if (status != CLF_SUCCESS) {
             return clf__tool_fail_status();
@@ -124,6 +129,8 @@ static int load_parameters(clf__job *job, const clf_parameter *table, const char
 int clf__job_load(clf__job *job)
 {
     const clf_descriptor *d = job->component->descriptor;
+    const char           *aliases = clf_safetensors_metadata(job->file, "param_aliases");
+    job->aliases = aliases ? cJSON_Parse(aliases) : NULL;
     clf__tool_progress("opening the device");
     if (clf_device_open(job->options->device, &job->device) != CLF_SUCCESS) {
         return clf__tool_fail_status();

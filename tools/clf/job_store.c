@@ -50,6 +50,10 @@ static int store_tensors(clf__job *job, clf_safetensors_writer *writer)
     for (const clf_parameter *p = d->parameters; p && p->name && (job->passes & CLF_BACKWARD); p++) {
         clf_tensor gradient = { 0 };
         clf_status status = clf_instance_gradient(job->instance, p->name, &gradient);
+        const char *owner = clf__job_alias(job, p->name);
+        if (status == CLF_UNKNOWN_TENSOR && owner) {
+            status = clf_instance_gradient(job->instance, owner, &gradient);
+        }
         if (status == CLF_UNKNOWN_TENSOR) {
             continue;
         }
