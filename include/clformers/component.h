@@ -130,8 +130,9 @@ enum {
     CLF_TRAIT_LOW_PRECISION    = 1 << 7, /* f16 and bf16 storage */
     CLF_TRAIT_SQUARE_SEQUENCE  = 1 << 8, /* the sequence is an image: a perfect square */
     CLF_TRAIT_XFORMERS_LENIENT = 1 << 9, /* under xformers semantics `causal` and `dropout` that the traits do not claim
-                                            are no reason to refuse: the part ignores them, as weights were trained */
-    CLF_TRAIT_DERIVED          = 1 << 10 /* runs on the kernels of another part: the quick tests leave their features to it */
+                                            are no reason to refuse: the part does with them what xFormers did */
+    CLF_TRAIT_DERIVED          = 1 << 10, /* runs on the kernels of another part: the quick tests leave their features to it */
+    CLF_TRAIT_SOME_MASKS       = 1 << 11 /* takes an attention mask in some configs, and itself refuses it in the others */
 };
 
 /* Arithmetic and traffic of one pass, by the field's conventions (4*B*H*N*N*D for exact forward). */
@@ -177,6 +178,9 @@ typedef struct clf_descriptor {
     clf_status (*reference)(const struct clf_reference *reference);
     /* For the check before first use (CLF_SELFTEST), where `reference` is NULL; the tests tell the numbers. */
     clf_answer answer;
+    /* Members of configs that take other paths than the defaults, "\"landmarks\": 4, \"bias\": true", up to NULL: the
+     * tests try the main features with each of them. May be NULL. */
+    const char *const *variants;
 } clf_descriptor;
 
 /* One row of the registry: a descriptor under its name. */
