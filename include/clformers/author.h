@@ -88,6 +88,9 @@ typedef struct clf_reference {
     double         *parameter_grad[CLF_MAX_PARAMETERS];
     double         *buffer[CLF_MAX_PARAMETERS];
     uint64_t       *noise;                         /* baseline: state of a random rounding; NULL = to the nearest */
+    double        **frozen;                        /* for what gradients do not go through, such as a choice of rows: where
+                                                      not NULL, the reference leaves it (malloc) in *frozen if that is NULL,
+                                                      and takes it from there if not, whatever the inputs are now */
 } clf_reference;
 
 /* sum + a * b, rounded to f32 in the baseline. */

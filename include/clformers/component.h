@@ -130,9 +130,10 @@ enum {
     CLF_TRAIT_LSE              = 1 << 6, /* gives the log-sum-exp */
     CLF_TRAIT_LOW_PRECISION    = 1 << 7, /* f16 and bf16 storage */
     CLF_TRAIT_SQUARE_SEQUENCE  = 1 << 8, /* the sequence is an image: a perfect square */
-    CLF_TRAIT_XFORMERS_LENIENT = 1 << 9, /* under xformers semantics the part may ignore `causal` and `dropout`, as weights
-                                            were trained; that the traits do not claim them is no reason to refuse */
-    CLF_TRAIT_DERIVED          = 1 << 10 /* runs on the kernels of another part: the quick tests leave their features to it */
+    CLF_TRAIT_XFORMERS_LENIENT = 1 << 9, /* under xformers semantics `causal` and `dropout` that the traits do not claim
+                                            are no reason to refuse: the part does with them what xFormers did */
+    CLF_TRAIT_DERIVED          = 1 << 10, /* runs on the kernels of another part: the quick tests leave their features to it */
+    CLF_TRAIT_SOME_MASKS       = 1 << 11 /* takes an attention mask in some configs, and itself refuses it in the others */
 };
 
 /* Arithmetic and traffic of one pass, by the field's conventions (4*B*H*N*N*D for exact forward). */
@@ -182,6 +183,9 @@ typedef struct clf_descriptor {
      * last), and in *passes those of CLF_FORWARD and CLF_BACKWARD in which `family` has it, on `device` (NULL = on one that
      * suits it). May be NULL. */
     const char *(*feature)(const clf_device *device, const char *family, int i, int *passes);
+    /* Members of configs that take other paths than the defaults, "\"landmarks\": 4, \"bias\": true", up to NULL: the
+     * tests try the main features with each of them. May be NULL. */
+    const char *const *variants;
 } clf_descriptor;
 
 /* One row of the registry: a descriptor under its name. */

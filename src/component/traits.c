@@ -48,7 +48,7 @@ static bool is_square(int64_t n)
 static clf_status check_tensors(const clf_component *component, const clf_args *args)
 {
     static const struct { const char *name, *what; uint64_t trait; } rules[] = {
-        { "att_mask", "an attention mask", CLF_TRAIT_ATTENTION_MASK },
+        { "att_mask", "an attention mask", CLF_TRAIT_ATTENTION_MASK | CLF_TRAIT_SOME_MASKS },
         { "key_padding_mask", "a key padding mask", CLF_TRAIT_KEY_PADDING_MASK },
         { "lse", "the log-sum-exp", CLF_TRAIT_LSE },
     };

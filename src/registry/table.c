@@ -7,6 +7,7 @@
 static const struct { uint64_t trait; const char *text; } traits[] = {
     { CLF_TRAIT_CAUSAL, "causal" },
     { CLF_TRAIT_ATTENTION_MASK, "mask" },
+    { CLF_TRAIT_SOME_MASKS, "mask in some configs" },
     { CLF_TRAIT_KEY_PADDING_MASK, "key padding" },
     { CLF_TRAIT_CROSS, "cross" },
     { CLF_TRAIT_VALUE_WIDTH, "value width" },

@@ -385,6 +385,51 @@ static void add_own_fields(generator *g)
     }
 }
 
+static clf__kit_case *vary_variant(generator *g, const char *members)
+{
+    clf__kit_case *c = vary(g);
+    snprintf(c->own, sizeof c->own, ", %s", members);
+    return c;
+}
+
+/* The configs that the part names: everything it claims, in a few cases. */
+static void add_variant(generator *g, const char *members)
+{
+    const bool drops = claims(g, CLF_TRAIT_DROPOUT);
+    vary_variant(g, members)->what = KIT_DIFFERENCES;
+    vary_variant(g, members);
+    clf__kit_case *c = vary_variant(g, members);
+    set_length(g, c, g->small ? 17 : 97, g->small ? 17 : 97);
+    c->layout = KIT_TRANSPOSED;
+    c->training = drops;
+    c->dropout = drops ? 0.25f : 0;
+    for (clf_dtype dtype = CLF_F16; claims(g, CLF_TRAIT_LOW_PRECISION) && dtype <= CLF_BF16; dtype++) {
+        c = vary_variant(g, members);
+        c->dtype = dtype;
+        c->layout = KIT_PADDED;
+        c->training = drops && dtype == CLF_F16;
+        c->dropout = c->training ? 0.5f : 0;
+    }
+    if (has_field(g, "semantics"))
+        vary_variant(g, members)->xformers = true;
+    if (claims(g, CLF_TRAIT_KEY_PADDING_MASK))
+        for (int xformers = 0; xformers < (has_field(g, "semantics") ? 2 : 1); xformers++) {
+            c = vary_variant(g, members);
+            c->present |= entries(g, clf__kit_is_key_padding);
+            c->layout = xformers ? KIT_CONTIGUOUS : KIT_EXPANDED;
+            c->xformers = xformers;
+        }
+    if (claims(g, CLF_TRAIT_CROSS))
+        set_length(g, vary_variant(g, members), g->small ? 13 : 97, g->small ? 9 : 33);
+    if (claims(g, CLF_TRAIT_VALUE_WIDTH))
+        set_width(vary_variant(g, members), KIT_EXTENT(&g->plain, 'D'), g->small ? 5 : 40);
+    vary_variant(g, members)->values = KIT_PEAKY;
+    for (uint32_t bit = 1, bits = entries(g, is_differentiable_input); g->component->descriptor->backward && bit && bit <= bits;
+         bit <<= 1)
+        if (bits & bit)
+            vary_variant(g, members)->no_gradient = bits & ~bit;
+}
+
 static uint64_t pick(uint64_t *counter, uint64_t choices)
 {
     return clf__kit_bits(2026, (*counter)++) % choices;
@@ -405,7 +450,11 @@ static void add_random(generator *g)
 {
     static const clf_dtype dtypes[] = { CLF_F32, CLF_F16, CLF_BF16 };
     static const clf_dtype masks[] = { CLF_BOOL8, CLF_U8, CLF_F32, CLF_F16, CLF_BF16 };
+    const char *const     *variants = g->component->descriptor->variants;
     uint64_t               counter = 0;
+    size_t                 count = 0;
+    while (variants && variants[count])
+        count++;
     for (int i = 0; i < RANDOM_COMBINATIONS; i++) {
         clf__kit_case *c = vary(g);
         c->slow = true;
@@ -425,6 +474,9 @@ static void add_random(generator *g)
         c->dropout = c->training ? 0.3f : 0;
         c->layout = (clf__kit_layout)pick(&counter, 4);
         c->values = pick(&counter, 5) ? KIT_NORMAL : KIT_PEAKY;
+        const char *members = variants ? variants[(size_t)i % (count + 1)] : NULL;
+        if (members) /* every config in turn, the default one too */
+            snprintf(c->own, sizeof c->own, ", %s", members);
     }
 }
 
@@ -488,6 +540,8 @@ void clf__kit_generate(const clf_component *component, const clf_device_info *de
     add_group(&g, add_low_precision);
     add_xformers(&g);
     add_own_fields(&g);
+    for (const char *const *v = component->descriptor->variants; v && *v; v++)
+        add_variant(&g, *v);
     judge(&g, first);
     if (!device->simulator)
         add_random(&g);

@@ -86,9 +86,12 @@ static double input_value(const clf__kit_problem *p, int slot, int64_t i)
     return amplitude(p, slot) * clf__kit_normal((uint64_t)slot, (uint64_t)e);
 }
 
-/* Is this row of keys or values hidden from every query? Conservative: what masks hide everywhere. */
+/* Is this row of keys or values hidden from every query? Conservative: what masks hide everywhere. Some configs read
+ * padding under xformers semantics, because xFormers did. */
 static bool is_hidden(const clf__kit_problem *p, int slot, int64_t i)
 {
+    if (p->c->xformers && p->c->own[0])
+        return false;
     const int64_t key = clf__kit_index(p, slot, i, 'K'), batch = clf__kit_index(p, slot, i, 'B');
     for (int m = 0; key >= 0 && m < clf__kit_io_count(p->component); m++) {
         const clf_io     *io = &p->component->descriptor->io[m];

@@ -152,6 +152,7 @@ typedef struct clf__kit_problem {
     int                  parameters, buffers;
     clf_tensor           parameter[CLF_MAX_PARAMETERS], buffer[CLF_MAX_PARAMETERS];
     double              *parameter_value[CLF_MAX_PARAMETERS], *buffer_value[CLF_MAX_PARAMETERS];
+    double             **frozen;               /* handed to the reference */
 } clf__kit_problem;
 
 clf_status clf__kit_problem_make(clf_device *device, const clf_component *component, const clf__kit_case *c,

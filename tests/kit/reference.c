@@ -99,7 +99,8 @@ clf_status clf__kit_reference(const clf__kit_problem *p, int passes, int baselin
     clf_status    status = CLF_SUCCESS;
     double       *full[CLF_MAX_IO] = { NULL };
     clf_reference r = { .size = sizeof r, .config = p->config, .args = &args, .pass = passes,
-                        .storage = baseline < 0 ? CLF_F64 : p->c->dtype, .noise = baseline > 0 ? &noise : NULL };
+                        .storage = baseline < 0 ? CLF_F64 : p->c->dtype, .noise = baseline > 0 ? &noise : NULL,
+                        .frozen = p->frozen };
     for (int i = 0; i < clf__kit_io_count(p->component) && !status; i++) {
         const clf_io *io = &p->component->descriptor->io[i];
         const bool    output = io->role == CLF_OUTPUT;

@@ -1,5 +1,6 @@
-# The arrows of src/: a file includes its own layer and the ones before it, a part no other part. Beside
-# that: core and config know no OpenCL, and only core/os.c knows the operating system.
+# The arrows of src/: a file includes its own layer and the ones before it, a part no other part (but a large part may
+# have further files, <part>_<what>.c). Beside that: core and config know no OpenCL, and only core/os.c knows the
+# operating system.
 cmake_minimum_required(VERSION 3.22)
 
 set(rank_core 0)
@@ -51,7 +52,8 @@ foreach(file IN LISTS files)
                 fault(${file} "${line}" "${other} is above ${layer}")
             elseif(rank_${other} EQUAL rank_${layer} AND NOT other STREQUAL layer)
                 fault(${file} "${line}" "${other} is beside ${layer}")
-            elseif(layer IN_LIST parts AND other STREQUAL layer AND NOT other_stem STREQUAL stem)
+            elseif(layer IN_LIST parts AND other STREQUAL layer AND NOT other_stem STREQUAL stem
+                   AND NOT stem MATCHES "^${other_stem}_")
                 is_part(${other} ${other_stem} registers)
                 if(registers)
                     fault(${file} "${line}" "a part knows no other part")

@@ -76,6 +76,23 @@ static const clf_host_tensor *find_tensor(const char *name, void *user)
     return &job->borrowed;
 }
 
+/* Tensors of the config that the file has and the config does not speak of: {"tensor": name}, name by name. */
+static bool add_tensors(clf__job *job)
+{
+    for (const clf_field *f = job->component->descriptor->config.fields; f && f->name; f++) {
+        cJSON *entry = NULL;
+        if (f->type != CLF_FIELD_TENSOR || cJSON_HasObjectItem(job->json, f->name) ||
+            !clf_safetensors_find(job->file, f->name)) {
+            continue;
+        }
+        entry = cJSON_AddObjectToObject(job->json, f->name);
+        if (!entry || !cJSON_AddStringToObject(entry, "tensor", f->name)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int clf__job_configure(clf__job *job)
 {
     const clf__job_options *options = job->options;
@@ -96,7 +113,7 @@ int clf__job_configure(clf__job *job)
     if (code != CLF__TOOL_OK) {
         return code;
     }
-    char *text = cJSON_PrintUnformatted(job->json);
+    char *text = add_tensors(job) ? cJSON_PrintUnformatted(job->json) : NULL;
     if (!text) {
         return clf__tool_fail("out of memory");
     }
@@ -165,7 +182,8 @@ static bool belongs(const clf__job *job, const char *name)
         return !d->buffers || in_parameters(d->buffers, name + 4);
     }
     if (starts_with(name, "rng.")) {
-        return !d->buffers || in_parameters(d->buffers, name); /* the same for what another one drew */
+        /* The same for what another one drew. */
+        return !d->buffers || in_parameters(d->buffers, name) || in_config(job->json, name);
     }
     return starts_with(name, "grad.") || starts_with(name, "aux.") || in_config(job->json, name);
 }

@@ -93,11 +93,12 @@ static const struct argp_option option_table[] = {
 static const struct argp argp = {
     .options = option_table, .parser = parse,
     .doc = "Run a part on the tensors of a .safetensors file.\v"
-           "The input holds the part's input tensors by name (see clf describe), and optionally param.<name> and "
-           "buf.<name>. A rank 3 tensor where the part has axes BH.. is (B*H, N, D), with the heads of the "
-           "metadata entry shapes, {\"H\": ...}, or of the config's num_heads. With grad_<output> in the input, the "
-           "backward pass runs too, and the output file holds grad.<input> and grad.param.<name>. The metadata entry "
-           "param_aliases, {name: name}, says which parameters of the file are others again. A name that "
+           "The input holds the part's input tensors by name (see clf describe), and optionally param.<name>, "
+           "buf.<name> and tensors of the config that the config leaves out. A rank 3 tensor where the part has axes "
+           "BH.. is (B*H, N, D), with the heads of the metadata entry shapes, {\"H\": ...}, or of the config's "
+           "num_heads. With grad_<output> in the input, the backward pass runs too, and the output file holds "
+           "grad.<input> and grad.param.<name>. The metadata entry param_aliases, {name: name}, says which parameters "
+           "of the file are others again. A name that "
            "belongs to nothing is an error; outputs, grad.* and aux.* (results to compare with) are left alone, and so "
            "are another implementation's buf.* where the part has no buffers.",
 };

@@ -1,0 +1,137 @@
+/* nystrom's kernels in order: forward, and what both passes begin with. */
+#include "attention/nystrom_run.h"
+#include "ops/lanes.h"
+
+/* The rows of q that are padding are known when there are as many as keys. */
+static clf_tensor keep_of_queries(const nystrom_call *call)
+{
+    const bool known = call->args->io[CLF_QKV_Q].shape[2] == call->args->io[CLF_QKV_K].shape[2];
+    return known ? call->piece[KEEP] : (clf_tensor){ .rank = 0 };
+}
+
+static clf_status read_mask(const nystrom_call *call)
+{
+    const clf_dtype dtype = call->args->io[CLF_QKV_KEY_PADDING_MASK].dtype;
+    const cl_int rows = (cl_int)call->piece[KEEP].shape[1];
+    const cl_int kind = dtype == CLF_F32 ? 1 : dtype == CLF_F16 ? 2 : dtype == CLF_BF16 ? 3 : 0;
+    clf_binder binder = clf_bind(call->state->keep);
+
+    clf__single_bind(&binder, &call->args->io[CLF_QKV_KEY_PADDING_MASK]);
+    clf__single_bind(&binder, &call->piece[KEEP]);
+    clf_bind_value(&binder, &rows, sizeof rows);
+    clf_bind_value(&binder, &kind, sizeof kind);
+    return clf__lanes_launch(call->run, &binder, 1, clf_tensor_elements(&call->piece[KEEP]));
+}
+
+static clf_status make_copies(const nystrom_call *call)
+{
+    const clf_tensor all = { .rank = 0 }, *io = call->args->io;
+    clf_status status = CLF_SUCCESS;
+
+    for (int i = 0; i < 3 && !status; i++)
+        if (call->piece[Q_COPY + i].rank > 0)
+            status = clf__single_widen(call->run, &call->state->copies, &io[CLF_QKV_Q + i],
+                                       i == 0 && call->state->hides ? &call->piece[KEEP] : &all, &call->piece[Q_COPY + i], 0);
+    return status;
+}
+
+/* Means of the segments of x. */
+static clf_status make_landmarks(const nystrom_call *call, const clf_tensor *x, const clf_tensor *keep,
+                                 const clf_tensor *share, const clf_tensor *some, const clf_tensor *marks)
+{
+    const cl_int4 shape = { { (cl_int)x->shape[2], (cl_int)marks->shape[2], !call->state->xformers } };
+    clf_binder shares = clf_bind(call->state->share), means = clf_bind(call->state->landmarks);
+
+    clf__single_bind(&shares, keep);
+    clf__single_bind(&shares, share);
+    clf__single_bind(&shares, some);
+    clf_bind_value(&shares, &shape, sizeof shape);
+    const clf_status status = clf__lanes_launch(call->run, &shares, 1, clf_tensor_elements(share));
+    if (status)
+        return status;
+    clf__single_bind(&means, x);
+    clf__single_bind(&means, keep);
+    clf__single_bind(&means, share);
+    clf__single_bind(&means, marks);
+    clf__single_bind_shape(&means, x, marks->shape[2]);
+    return clf__single_launch(call->run, &means, call->state->lanes, marks);
+}
+
+clf_status nystrom_prepare(const nystrom_call *call)
+{
+    const clf_tensor *io = call->args->io, *piece = call->piece, none = { .rank = 0 };
+    const clf_tensor keep_q = keep_of_queries(call);
+    clf_status status = CLF_SUCCESS;
+
+    if (call->state->padded)
+        status = read_mask(call);
+    if (!status)
+        status = make_copies(call);
+    if (status || call->state->exact)
+        return status;
+    status = make_landmarks(call, &io[CLF_QKV_Q], &keep_q, &piece[Q_SHARE], &none, &piece[Q_MARKS]);
+    return status ? status : make_landmarks(call, &io[CLF_QKV_K], &piece[KEEP], &piece[K_SHARE], &piece[SOME],
+                                            &piece[K_MARKS]);
+}
+
+/* The softmax between landmarks, its inverse, and what the landmarks know of all values. */
+static clf_status make_values(const nystrom_call *call)
+{
+    const nystrom_state *s = call->state;
+    const clf_tensor *piece = call->piece;
+    const clf__gemm_problem scores = nystrom_scores(call), values = nystrom_values(call);
+    const clf__fused_problem far = nystrom_far(call);
+    const cl_int4 shape = { { (cl_int)piece[NEAR].shape[1], (cl_int)piece[NEAR].shape[2] } };
+    clf_binder binder = clf_bind(s->softmax);
+    clf_status status = clf__gemm(call->run, &s->scores, &scores);
+
+    clf__single_bind(&binder, &piece[NEAR]);
+    clf__single_bind(&binder, &piece[Q_SHARE]);
+    clf__single_bind(&binder, &piece[K_SHARE]);
+    clf_bind_value(&binder, &shape, sizeof shape);
+    if (status ||
+        (status = clf__lanes_launch(call->run, &binder, 1, piece[NEAR].shape[0] * piece[NEAR].shape[1] *
+                                                               piece[NEAR].shape[2])) ||
+        (status = clf__pinv_forward(call->run, &s->inverse, &piece[NEAR])) ||
+        (status = clf__fused_forward(call->run, &s->far, &far)))
+        return status;
+    return clf__gemm(call->run, &s->values, &values);
+}
+
+static clf_status finish(const nystrom_call *call)
+{
+    const clf_tensor *io = call->args->io, all = { .rank = 0 };
+    const cl_long weight_at = call->weight.rank ? (cl_long)(call->weight.offset / clf_dtype_size(call->weight.dtype)) : 0;
+    const cl_int taps = call->state->taps;
+    clf_binder binder = clf_bind(call->state->finish);
+
+    clf__single_bind(&binder, &call->x);
+    clf__single_bind(&binder, &io[CLF_QKV_V]);
+    clf__single_bind(&binder, call->state->xformers ? &all : &call->piece[KEEP]);
+    clf_bind_mem(&binder, call->weight.mem);
+    clf_bind_value(&binder, &weight_at, sizeof weight_at);
+    clf__single_bind(&binder, &io[CLF_QKV_OUT]);
+    clf__single_bind_shape(&binder, &io[CLF_QKV_OUT], 0);
+    clf_bind_value(&binder, &taps, sizeof taps);
+    clf__single_bind_dropout(&binder, call->args, call->state->dropout);
+    return clf__single_launch(call->run, &binder, call->state->lanes, &io[CLF_QKV_OUT]);
+}
+
+clf_status nystrom_forward(clf_run *run)
+{
+    clf_plan *plan = clf_run_plan(run);
+    const nystrom_state *s = clf_plan_state(plan, sizeof *s);
+    nystrom_call call = nystrom_call_of(run, s, clf_run_args(run));
+    const clf__fused_problem near = nystrom_near(&call);
+    clf_status status = CLF_SUCCESS;
+
+    if (s->taps > 0)
+        status = clf_instance_parameter(clf_plan_instance(plan), "skip_connection.weight", &call.weight);
+    if (!status)
+        status = nystrom_prepare(&call);
+    if (!status && !s->exact)
+        status = make_values(&call);
+    if (!status)
+        status = clf__fused_forward(run, &s->near, &near);
+    return !status && s->finishes ? finish(&call) : status;
+}
