@@ -76,6 +76,24 @@ static const clf_host_tensor *find_tensor(const char *name, void *user)
     return &job->borrowed;
 }
 
+/* Parts that keep something as wide as a head want the width before they see a tensor: where the config does not tell,
+ * the first input does. */
+static bool add_width(clf__job *job)
+{
+    const clf_field *field = clf_schema_find(&job->component->descriptor->config, "dim_head");
+    const cJSON     *given = cJSON_GetObjectItemCaseSensitive(job->json, "dim_head");
+    const clf_io    *io = job->component->descriptor->io;
+    if (!field || field->field_class != CLF_HINT || (given && !cJSON_IsNull(given))) {
+        return true;
+    }
+    const clf_safetensors_entry *entry = clf_safetensors_find(job->file, io->name);
+    if (!entry || entry->rank == 0 || io->axes[strlen(io->axes) - 1] != 'D' || entry->shape[entry->rank - 1] < 1) {
+        return true;
+    }
+    cJSON_DeleteItemFromObjectCaseSensitive(job->json, "dim_head");
+    return cJSON_AddNumberToObject(job->json, "dim_head", (double)entry->shape[entry->rank - 1]) != NULL;
+}
+
 int clf__job_configure(clf__job *job)
 {
     const clf__job_options *options = job->options;
@@ -96,7 +114,7 @@ int clf__job_configure(clf__job *job)
     if (code != CLF__TOOL_OK) {
         return code;
     }
-    char *text = cJSON_PrintUnformatted(job->json);
+    char *text = add_width(job) ? cJSON_PrintUnformatted(job->json) : NULL;
     if (!text) {
         return clf__tool_fail("out of memory");
     }
@@ -148,6 +166,16 @@ static bool in_config(const cJSON *json, const char *name)
     return false;
 }
 
+static bool keeps_draws(const clf_parameter *table)
+{
+    for (; table->name; table++) {
+        if (starts_with(table->name, "rng.")) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool belongs(const clf__job *job, const char *name)
 {
     const clf_descriptor *d = job->component->descriptor;
@@ -165,7 +193,8 @@ static bool belongs(const clf__job *job, const char *name)
         return !d->buffers || in_parameters(d->buffers, name + 4);
     }
     if (starts_with(name, "rng.")) {
-        return in_parameters(d->buffers, name);
+        /* A part keeps its draws, or what was made of them: then they explain a buffer and are not needed. */
+        return in_parameters(d->buffers, name) || (d->buffers && !keeps_draws(d->buffers));
     }
     return starts_with(name, "grad.") || starts_with(name, "aux.") || in_config(job->json, name);
 }
