@@ -70,7 +70,7 @@ static clf_status favor_resolve(void *config, const clf_args *args)
     if (c->iter_before_redraw > 0)
         return clf__fail(CLF_UNSUPPORTED, "'iter_before_redraw' is %d: an instance keeps the features of its seed",
                          c->iter_before_redraw);
-    if (width_of(c) == 0)
+    if (args && width_of(c) == 0)
         return clf__fail(CLF_UNSUPPORTED, "'dim_head' is absent (so are 'dim_model' and 'num_heads'): features are drawn "
                                           "for a width of heads");
     if (width_of(c) > 4096 || clf__favor_features(c) > 1 << 16)
@@ -91,7 +91,7 @@ static clf_status favor_resolve(void *config, const clf_args *args)
 
 static void features_shape(const void *config, int *rank, int64_t *shape)
 {
-    *rank = 2;
+    *rank = width_of(config) > 0 ? 2 : 0; /* without it no problem can be planned */
     shape[0] = width_of(config);
     shape[1] = clf__favor_features(config) / (clf__favor_map(config) == FAVOR_SM_ORF ? 1 : 2);
 }
