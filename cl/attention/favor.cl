@@ -97,7 +97,7 @@ __kernel void clf_favor_queries(__global const float *u, long u_at, __global con
         largest = clf_max(logits(u, j, shape) + get(top + j), largest);
     const float base = row_max(largest, scratch);
     for (int j = first; j < features; j += ROW_STEP) {
-        const clf_real x = exponential(logits(u, j, shape) + (get(top + j) - base));
+        const clf_real x = pair_factor(logits(u, j, shape), get(top + j), base);
         put(x, phi + j);
         total = clf_fma(x, get(sum + j), total);
     }

@@ -34,23 +34,6 @@ static clf_real query_logits(__global const float *u, int j, float top, int8 sha
     return top == INFINITY ? (clf_real)(-INFINITY) : logits(u, j, shape);
 }
 
-/* a + b, and what rounding took from it: of exponents in the thousands the last bit is worth 1e-4 of a weight. */
-static clf_real add_exactly(clf_real a, clf_real b, clf_real *rest)
-{
-    const clf_real sum = a + b, second = sum - a;
-    const clf_real lost = (a - (sum - second)) + (b - second);
-    *rest = sum == (clf_real)(-INFINITY) ? (clf_real)(0.0f) : lost;
-    return sum;
-}
-
-/* exp(query + key - top) */
-static clf_real pair_factor(clf_real query, clf_real key, float top)
-{
-    clf_real rest;
-    const clf_real sum = add_exactly(query, key, &rest);
-    return exponential(sum - top) * (1.0f + rest);
-}
-
 static int chunks_of(int8 shape) { return (shape.s0 + CHUNK - 1) / CHUNK; }
 
 __kernel void clf_favor_prefix(__global const float *u, long u_at, __global const float *norm, long norm_at,

@@ -299,7 +299,8 @@ clf_status clf_reference_favor(const clf_reference *reference)
                   .dropout = c->base.dropout };
     const int64_t items = io[CLF_QKV_Q].shape[0] * p.heads;
 
-    for (int64_t t = 0; xformers && c->base.causal && t < items * p.queries; t++)
+    /* More or fewer keys than queries are refused there. */
+    for (int64_t t = 0; xformers && c->base.causal && p.queries == p.keys && t < items * p.queries; t++)
         means_of(&p, t / p.queries, t % p.queries);
     if (xformers && c->base.causal)
         return CLF_SUCCESS;
