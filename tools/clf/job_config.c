@@ -93,6 +93,24 @@ static bool add_tensors(clf__job *job)
     return true;
 }
 
+/* Parts that keep something as wide as a head want the width before they see a tensor: where the config does not tell,
+ * the first input does. */
+static bool add_width(clf__job *job)
+{
+    const clf_field *field = clf_schema_find(&job->component->descriptor->config, "dim_head");
+    const cJSON     *given = cJSON_GetObjectItemCaseSensitive(job->json, "dim_head");
+    const clf_io    *io = job->component->descriptor->io;
+    if (!field || field->field_class != CLF_HINT || (given && !cJSON_IsNull(given))) {
+        return true;
+    }
+    const clf_safetensors_entry *entry = clf_safetensors_find(job->file, io->name);
+    if (!entry || entry->rank == 0 || io->axes[strlen(io->axes) - 1] != 'D' || entry->shape[entry->rank - 1] < 1) {
+        return true;
+    }
+    cJSON_DeleteItemFromObjectCaseSensitive(job->json, "dim_head");
+    return cJSON_AddNumberToObject(job->json, "dim_head", (double)entry->shape[entry->rank - 1]) != NULL;
+}
+
 int clf__job_configure(clf__job *job)
 {
     const clf__job_options *options = job->options;
@@ -113,7 +131,7 @@ int clf__job_configure(clf__job *job)
     if (code != CLF__TOOL_OK) {
         return code;
     }
-    char *text = add_tensors(job) ? cJSON_PrintUnformatted(job->json) : NULL;
+    char *text = add_tensors(job) && add_width(job) ? cJSON_PrintUnformatted(job->json) : NULL;
     if (!text) {
         return clf__tool_fail("out of memory");
     }
@@ -165,6 +183,16 @@ static bool in_config(const cJSON *json, const char *name)
     return false;
 }
 
+static bool keeps_draws(const clf_parameter *table)
+{
+    for (; table->name; table++) {
+        if (starts_with(table->name, "rng.")) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool belongs(const clf__job *job, const char *name)
 {
     const clf_descriptor *d = job->component->descriptor;
@@ -182,8 +210,8 @@ static bool belongs(const clf__job *job, const char *name)
         return !d->buffers || in_parameters(d->buffers, name + 4);
     }
     if (starts_with(name, "rng.")) {
-        /* The same for what another one drew. */
-        return !d->buffers || in_parameters(d->buffers, name) || in_config(job->json, name);
+        /* What another implementation drew: kept, given by the config, or it explains a buffer and is not needed. */
+        return !d->buffers || in_parameters(d->buffers, name) || in_config(job->json, name) || !keeps_draws(d->buffers);
     }
     return starts_with(name, "grad.") || starts_with(name, "aux.") || in_config(job->json, name);
 }

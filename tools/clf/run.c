@@ -100,7 +100,8 @@ static const struct argp argp = {
            "grad.<input> and grad.param.<name>. The metadata entry param_aliases, {name: name}, says which parameters "
            "of the file are others again. A name that "
            "belongs to nothing is an error; outputs, grad.* and aux.* (results to compare with) are left alone, and so "
-           "are another implementation's buf.* where the part has no buffers.",
+           "are another implementation's buf.* where the part has no buffers, and rng.*, what it drew, where the part "
+           "keeps what is made of it. A config without dim_head gets the width of the first input.",
 };
 
 static int report(const clf__job *job)
