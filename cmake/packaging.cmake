@@ -44,7 +44,7 @@ install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT de
 
 get_target_property(soversion clformers SOVERSION)
 set(CPACK_GENERATOR DEB)
-set(CPACK_PACKAGE_CONTACT "The clformers authors <clformers@localhost>")
+set(CPACK_PACKAGE_CONTACT "clformers maintainers <maintainers@clformers.invalid>") # who distributes sets an address
 set(CPACK_COMPONENTS_ALL runtime dev)
 if(TARGET clf)
     list(APPEND CPACK_COMPONENTS_ALL tools)

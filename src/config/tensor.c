@@ -20,6 +20,12 @@ static int64_t count_elements(const clf_host_tensor *tensor)
     return elements;
 }
 
+/* Do nine digits tell all its values apart? */
+static bool is_single(clf_dtype dtype)
+{
+    return dtype == CLF_F32 || dtype == CLF_F16 || dtype == CLF_BF16;
+}
+
 static double get(const clf_host_tensor *tensor, int64_t i)
 {
     switch (tensor->dtype) {
@@ -293,7 +299,7 @@ static void print_level(const clf_host_tensor *tensor, int depth, int64_t *next,
             clf__text_add(text, "%lld", (long long)((const int64_t *)tensor->data)[i]);
         else
             clf__text_add(text, isfinite(value) ? "%s" : "\"%s\"",
-                          clf__json_number(number, value, tensor->dtype != CLF_F64));
+                          clf__json_number(number, value, is_single(tensor->dtype)));
         return;
     }
     clf__text_append(text, "[", 1);

@@ -66,12 +66,29 @@ static clf_status read_from_directory(const char *directory, const char *path, f
     return status;
 }
 
-static clf_status unknown_file(const char *path, const place *from)
+static bool is_prelude(const char *path)
 {
+    return strncmp(path, "prelude/", 8) == 0;
+}
+
+/* Looks inside what a file of `from` may include, or a plan may ask for. */
+static clf__nearest nearest_file(const expansion *all, const char *path, const place *from)
+{
+    const bool plugin = from ? from->in_plugin : all->sources != NULL;
     clf__nearest nearest = clf__nearest_to(path);
 
-    for (const clf_source *source = clf__embedded_sources; source->path; source++)
+    for (const clf_source *source = plugin ? all->sources : NULL; source && source->path; source++)
         clf__nearest_feed(&nearest, source->path);
+    for (const clf_source *source = clf__embedded_sources; source->path; source++)
+        if (!plugin || is_prelude(source->path))
+            clf__nearest_feed(&nearest, source->path);
+    return nearest;
+}
+
+static clf_status unknown_file(const expansion *all, const char *path, const place *from)
+{
+    const clf__nearest nearest = nearest_file(all, path, from);
+
     if (from)
         return clf__fail(CLF_INVALID_VALUE, "%s:%d: cannot include \"%s\": %s%s%s%s", from->path, from->line, path,
                          from->in_plugin ? "it is neither one of the plugin's sources nor in prelude/"
@@ -90,22 +107,22 @@ static clf_status find_file(const expansion *all, const char *path, const place 
 
     memset(found, 0, sizeof *found);
     if (!is_plain_path(path))
-        return unknown_file(path, from);
+        return unknown_file(all, path, from);
     if (!from || from->in_plugin)
         found->text = find(all->sources, path);
     if (found->text) {
         found->from_plugin = true;
         return CLF_SUCCESS;
     }
-    if ((from ? from->in_plugin : all->sources != NULL) && strncmp(path, "prelude/", 8) != 0)
-        return unknown_file(path, from);
+    if ((from ? from->in_plugin : all->sources != NULL) && !is_prelude(path))
+        return unknown_file(all, path, from);
     if (all->kernel_dir) {
         status = read_from_directory(all->kernel_dir, path, found);
         if (status || found->text)
             return status;
     }
     found->text = find(clf__embedded_sources, path);
-    return found->text ? CLF_SUCCESS : unknown_file(path, from);
+    return found->text ? CLF_SUCCESS : unknown_file(all, path, from);
 }
 
 static bool was_seen(const expansion *all, const char *path)

@@ -1,6 +1,7 @@
 /* The kernels' common argument list, and their -D options. */
 #include "component/random.h"
 #include "fused/family.h"
+#include "pattern/bind.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -95,40 +96,13 @@ void clf__fused_bind(clf_binder *binder, const clf_tensor *tensor)
     clf_bind_value(binder, &at, sizeof at);
 }
 
-static void bind_mask(clf_binder *binder, const clf_tensor *mask)
-{
-    cl_long8 at = { { 0 } };
-
-    if (mask->rank > 0) {
-        const int64_t *strides = mask->strides;
-        at.s[0] = (cl_long)(mask->offset / clf_dtype_size(mask->dtype));
-        at.s[1] = strides[0];
-        at.s[2] = mask->rank == 4 ? strides[1] : 0;
-        at.s[3] = strides[mask->rank - 2];
-        at.s[4] = strides[mask->rank - 1];
-        at.s[5] = mask->rank == 3 ? mask->shape[0] : 0;
-    }
-    clf_bind_mem(binder, mask->rank == 0 ? NULL : mask->mem);
-    clf_bind_value(binder, &at, sizeof at);
-}
-
-static void bind_padding(clf_binder *binder, const clf_tensor *padding)
-{
-    cl_long4 at = { { 0 } };
-
-    if (padding->rank > 0)
-        at = (cl_long4){ { (cl_long)padding->offset, padding->strides[0], padding->strides[1], 0 } };
-    clf_bind_mem(binder, padding->rank == 0 ? NULL : padding->mem);
-    clf_bind_value(binder, &at, sizeof at);
-}
-
 void clf__fused_bind_inputs(clf_binder *binder, const clf__fused_problem *problem)
 {
     clf__fused_bind(binder, &problem->q);
     clf__fused_bind(binder, &problem->k);
     clf__fused_bind(binder, &problem->v);
-    bind_mask(binder, &problem->mask);
-    bind_padding(binder, &problem->padding);
+    clf__bind_mask(binder, &problem->mask);
+    clf__bind_padding(binder, &problem->padding);
 }
 
 void clf__fused_bind_shape(clf_binder *binder, const clf__fused_problem *problem)

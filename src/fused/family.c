@@ -247,14 +247,14 @@ static clf_status order_families(const clf_device *device, const clf__fused_prob
     return status;
 }
 
-static clf_status refuse_name(clf_plan *plan, const char *family)
+static clf_status refuse_family(clf_plan *plan, const char *asked)
 {
-    char names[256];
+    char names[256] = "";
     size_t used = 0;
 
     for (int i = 0; clf__fused_families[i] && used < sizeof names; i++)
         used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", clf__fused_families[i]);
-    return clf_plan_refuse(plan, "there is no kernel family '%s', but %s", family, names);
+    return clf_plan_refuse(plan, "there is no kernel family '%s'; there is: %s", asked, names);
 }
 
 clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused)
@@ -286,7 +286,7 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
         clf_plan_add_reason(plan, (*family)->name, why);
     }
     if (!named)
-        return refuse_name(plan, options->family);
+        return refuse_family(plan, options->family);
     if (!*family)
         return clf_plan_refuse(plan, "no kernel family can do this on %s", clf_device_get_info(device)->name);
 

@@ -3,6 +3,7 @@
 #include "component/plan.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "pattern/bind.h"
 
 /* ---- measuring --------------------------------------------------------------------------------------- */
 
@@ -183,32 +184,6 @@ clf_status clf__block_lists_plan(clf_plan *plan, const clf__block_problem *probl
 
 /* ---- building ------------------------------------------------------------------------------------------ */
 
-static void bind_mask(clf_binder *binder, const clf_tensor *mask)
-{
-    cl_long8 at = { { 0 } };
-
-    if (mask->rank > 0) {
-        at.s[0] = (cl_long)(mask->offset / clf_dtype_size(mask->dtype));
-        at.s[1] = mask->strides[0];
-        at.s[2] = mask->rank == 4 ? mask->strides[1] : 0;
-        at.s[3] = mask->strides[mask->rank - 2];
-        at.s[4] = mask->strides[mask->rank - 1];
-        at.s[5] = mask->rank == 3 ? mask->shape[0] : 0;
-    }
-    clf_bind_mem(binder, mask->rank > 0 ? mask->mem : NULL);
-    clf_bind_value(binder, &at, sizeof at);
-}
-
-static void bind_padding(clf_binder *binder, const clf_tensor *padding)
-{
-    cl_long4 at = { { 0 } };
-
-    if (padding->rank > 0)
-        at = (cl_long4){ { (cl_long)padding->offset, padding->strides[0], padding->strides[1], 0 } };
-    clf_bind_mem(binder, padding->rank > 0 ? padding->mem : NULL);
-    clf_bind_value(binder, &at, sizeof at);
-}
-
 static void bind_numbers(clf_binder *binder, const clf__block_lists *lists, const clf__block_problem *p)
 {
     const cl_int8 shape = { { (cl_int)p->batch, (cl_int)p->heads, (cl_int)p->queries, (cl_int)p->keys,
@@ -248,8 +223,8 @@ clf_status clf__block_lists_build(clf_run *run, const clf__block_lists *lists, c
     clf_binder binder = clf_bind(lists->classify);
     clf_status status;
 
-    bind_mask(&binder, &problem->mask);
-    bind_padding(&binder, &problem->padding);
+    clf__bind_mask(&binder, &problem->mask);
+    clf__bind_padding(&binder, &problem->padding);
     bind_numbers(&binder, lists, problem);
     clf__block_lists_bind(&binder, lists, mem, offset);
     if (problem->base)

@@ -147,7 +147,8 @@ static bool is_among(layer_call call, const layer_call *calls)
 }
 
 /* `calls` (ended by LAYER_CALLS, NULL = all) limits the calls to those that this job has of its own. The codes take
- * turns; with CLF_FAULTS_EVERY_CODE each call fails with each of them. `prepare` runs before each job. */
+ * turns, and so do failing once and from then on; with CLF_FAULTS_EVERY_CODE each call fails with each code in both
+ * ways. `prepare` runs before each job. */
 static void inject_all(const job *template, const layer_call *calls, void (*prepare)(void))
 {
     const bool every_code = getenv("CLF_FAULTS_EVERY_CODE") != NULL;
@@ -163,9 +164,10 @@ static void inject_all(const job *template, const layer_call *calls, void (*prep
         bool        fired = is_among(call, calls);
 
         for (int n = 1; fired; n++)
-            for (int i = 0; i < (every_code ? 2 * count : 2) && fired; i++) {
+            for (int i = 0; i < (every_code ? 2 * count : 1) && fired; i++, turn++) {
                 prepare();
-                fired = inject(template, call, n, codes[(every_code ? i / 2 : turn++) % count], i % 2, &j.results);
+                fired = every_code ? inject(template, call, n, codes[i / 2], i % 2, &j.results)
+                                   : inject(template, call, n, codes[turn % count], (n + (int)call) % 2, &j.results);
             }
     }
     printf("faults: %d injected, %d survived (%d by an error, %d without)\n", injected, survived,

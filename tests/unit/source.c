@@ -96,6 +96,7 @@ Test(source, what_cannot_be_included)
     expect_error("unknown.cl", "did you mean \"prelude/types.cl\"");
     expect_error("nested.cl", "unknown.cl:3");
     expect_error("outside.cl", "neither one of the plugin's sources nor in prelude/");
+    cr_expect_null(strstr(clf_error_message(), "did you mean"), "what is refused is not proposed: %s", clf_error_message());
     expect_error("escape.cl", "escape.cl:1");
     expect_error("angle.cl", "angle.cl:1: an include names its file in quotes");
     expect_error("open.cl", "open.cl:1");
