@@ -96,8 +96,9 @@ void clf__fused_work(const clf_args *args, double pairs, int pass, clf_work *wor
 extern const char *const clf__fused_families[];
 #define CLF__FUSED_PROGRAMS                                                                                         \
     { "fused/vector_forward.cl", "fused/vector_backward.cl", "fused/portable_forward.cl",                           \
-      "fused/portable_backward.cl", "fused/nvidia_wgmma_forward.cl", "fused/nvidia_mma_forward.cl",                 \
-      "fused/nvidia_mma_backward_q.cl", "fused/nvidia_mma_backward_kv.cl", "fused/reference_forward.cl",            \
-      "fused/reference_backward.cl" }
+      "fused/portable_backward.cl", "fused/nvidia_wgmma_forward.cl",                                                \
+      "fused/nvidia_wgmma_backward_q.cl", "fused/nvidia_wgmma_backward_kv.cl", "fused/nvidia_mma_forward.cl",       \
+      "fused/nvidia_mma_backward_q.cl", "fused/nvidia_mma_backward_kv.cl", "fused/nvidia_delta.cl",                 \
+      "fused/reference_forward.cl", "fused/reference_backward.cl" }
 
 #endif
