@@ -14,18 +14,18 @@
  * shows to those who have waited for it (an acquire). They have been read when FREE is told a step later: the sums
  * that the arriving warp has waited for were made of them by all its lanes.
  *
- * Measured on an H100, f16, 4096 queries and keys, delta and this kernel, ms, all / causal (4 B H N^2 D = 550 GFLOP):
+ * Measured on an H100 as in the other kernel: delta and this one, ms (causal):
  *                                                              width 64            width 128
- *     64 queries a step, sums as soon as they can              2.22 / 1.24         2.01 / 1.13
- *     24 in place of 40 registers for those who load           2.22 / 1.25         1.91 / 1.17
- *     128 queries                                              2.30 / 1.30 (spills)
- *     3 groups compute                                         2.27 / 1.34         -
- *     sums behind the next tile's scores                       2.76 / 1.67         -
- *     sums behind the wait for the next tile                   2.40 / 1.33         1.96 / 1.20
+ *     64 queries a step                                        2.22 (1.24)         2.01 (1.13)
+ *     24 in place of 40 registers for those who load           2.22 (1.25)         1.91 (1.17)
+ *     128 queries                                              2.30 (1.30), 52 bytes spilled
+ *     3 groups compute                                         2.27 (1.34), products wait for want of registers
+ *     sums behind the wait for the next tile                   2.40 (1.33)         1.96 (1.20)
+ *     sums behind the next tile's scores                       2.76 (1.67)         -
  * Chosen: 2 groups, 64 queries; registers at entry 168. At width 128 the sums take 128 registers, the scores 64 and
  * packed operands 32 of 232, none spilled; without the branches of causal order the compiler orders a step so that it
  * would make products wait for want of registers, hence 24 and 240 there, 80 bytes spilled by those who load.
- * The products alone take 1.11 ms at the card's 989 TFLOP/s; the rest is as in the other kernel.
+ * The products alone take 1.11 ms at 989 TFLOP/s; the rest is as in the other kernel.
  */
 #ifndef CLF_STAGES
 #define CLF_STAGES 4
@@ -110,9 +110,10 @@ CLF_INLINE void load_all(const matrix *keys, const matrix *values, const matrix 
 #define WEIGH(n) { \
         __local const float *bases = numbers + stage * NUMBERS + (lane & 3) * 2; \
         if (LOOKS(n)) { \
+            const int first = (start + (n)) * CLF_COLUMNS; \
             EACH_SCORE(a, j, i) \
                 s[a][j][i] = clf_score(s[a][j][i], 0, 0, \
-                                       min((start + (n)) * CLF_COLUMNS + j * 8 + (lane & 3) * 2 + i % 2, shape.s2 - 1), \
+                                       min(first + j * 8 + (lane & 3) * 2 + i % 2, shape.s2 - 1), \
                                        k_mine + i / 2 * 8, shape, mask, mask_at, padding, \
                                        padding_at CLF_EXTRA_ARGUMENTS); \
         } \

@@ -26,6 +26,7 @@
  *     groups stay; queries loaded by who needs them        511 / 561 (226 / 435)      616 / 649 (500 / 404)
  *     what describes tiles in registers of the warp (it had come from the lanes' for each product), causal tiles in
  *     pairs of equal cost                                  506 / 555 (434 / 511)      607 / 641 (519 / 583)
+ * Windows look at single scores in the tiles at both ends.
  * Registers at entry 128 and 168; spilled 0 to 180 bytes, by the loading group and between tiles, none in the steps.
  * The rest of the time: at width 64 exponentials (one unit gives 16 a cycle, a step of 128 keys needs 24576); at width 128
  * the first tile of each group's queries, during which no sums run, and copies, which take an instruction for 16 bytes.

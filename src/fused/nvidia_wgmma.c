@@ -18,7 +18,7 @@ static const char *const paths[KERNELS] = { "fused/nvidia_wgmma_forward.cl", "fu
                                             "fused/nvidia_wgmma_backward_kv.cl" };
 static const char *const names[KERNELS] = { "clf_fused_forward_nvidia_wgmma", "clf_fused_backward_q_nvidia_wgmma",
                                             "clf_fused_backward_kv_nvidia_wgmma" };
-static const tile narrow[KERNELS] = { { 3, 128, 3 }, { 3, 64, 4 }, { 2, 64, 4 } }; /* both widths 64 */
+static const tile narrow[KERNELS] = { { 3, 128, 3 }, { 2, 128, 3 }, { 2, 64, 4 } }; /* both widths 64 */
 static const tile wide[KERNELS] = { { 2, 128, 2 }, { 2, 64, 4 }, { 2, 64, 4 } };
 
 static const tile *tile_of(int kernel, int width, int value_width)
@@ -43,8 +43,8 @@ static bool is_plain(const clf__fused_problem *problem, char *why, size_t size)
     const int width = clf__nvidia_padded(s.width), value_width = clf__nvidia_padded(s.value_width);
 
     if ((width != 64 && width != 128) || (value_width != 64 && value_width != 128))
-        (void)snprintf(why, size, "heads are %lld and %lld wide: 33 to 64 and 97 to 128 are possible", (long long)s.width,
-                       (long long)s.value_width);
+        (void)snprintf(why, size, "heads are %lld and %lld wide: 33 to 64 and 97 to 128 are possible",
+                       (long long)s.width, (long long)s.value_width);
     else if (!(problem->scale > 0))
         (void)snprintf(why, size, "the scale is %g: only positive ones are possible", (double)problem->scale);
     else
