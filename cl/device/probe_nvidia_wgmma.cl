@@ -50,8 +50,8 @@ void clf_probe_nvidia_wgmma(__global int *io)
         const int r = row + i % 2 * 8, c = i / 4 * 16 + i % 4 / 2 * 8 + (lane & 3) * 2;
         p[i] = clf_nv_pack((float)left(r, c), (float)left(r, c + 1));
     }
-    clf_nv_scores64(s, clf_nv_tile(x, 16), clf_nv_tile(y, 16));
-    clf_nv_weighted64(sum, p, clf_nv_tile(y, 128 * 128));
+    clf_nv_scores128x64(s, clf_nv_tile(x, 16), clf_nv_tile(y, 16));
+    clf_nv_weighted128x64(sum, p, clf_nv_tile(y, 128 * 128));
     clf_nv_product_wait64(1, s);
     clf_nv_product_wait32(0, sum);
 

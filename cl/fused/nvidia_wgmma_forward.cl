@@ -26,89 +26,34 @@
  *     groups stay; queries loaded by who needs them        511 / 561 (226 / 435)      616 / 649 (500 / 404)
  *     what describes tiles in registers of the warp (it had come from the lanes' for each product), causal tiles in
  *     pairs of equal cost                                  506 / 555 (434 / 511)      607 / 641 (519 / 583)
+ * Windows look at single scores in the tiles at both ends.
  * Registers at entry 128 and 168; spilled 0 to 180 bytes, by the loading group and between tiles, none in the steps.
  * The rest of the time: at width 64 exponentials (one unit gives 16 a cycle, a step of 128 keys needs 24576); at width 128
  * the first tile of each group's queries, during which no sums run, and copies, which take an instruction for 16 bytes.
  */
-#define CLF_TALL 1
+#ifndef CLF_COLUMNS
 #define CLF_COLUMNS 128
-#include "fused/nvidia_mma_tile.cl"
+#endif
+#include "fused/nvidia_wgmma_tile.cl"
 #include "fused/nvidia_mma_softmax.cl"
-#include "prelude/nvidia_wgmma.cl"
 
-#ifndef CLF_CONSUMERS
-#define CLF_CONSUMERS 2 /* warp groups that compute, 64 rows each; one more loads */
-#endif
-#ifndef CLF_STAGES
-#define CLF_STAGES 2 /* tiles of K and of V in local memory */
-#endif
 #ifndef CLF_TURNS
 #define CLF_TURNS 1 /* 1: warp groups take turns at issuing products */
 #endif
-#if LOOK_AT_ALL || SCALED || CLF_DROPOUT
-#error nvidia_wgmma has neither masks nor dropout
-#endif
 
-#define GROUP_ROWS (CLF_CONSUMERS * 64)
-#define GROUP_ITEMS (CLF_CONSUMERS * 128 + 128)
 #define Q_BYTES BYTES(GROUP_ROWS, D)
 #define K_BYTES BYTES(CLF_COLUMNS, D)
 #define V_BYTES BYTES(CLF_COLUMNS, E)
-
-#if D == 128
-#define scores clf_nv_scores128
-#else
-#define scores clf_nv_scores64
-#endif
-#if E == 128
-#define add_weighted clf_nv_weighted128
-#define wait_sums(x) clf_nv_product_wait64(0, x)
-#else
-#define add_weighted clf_nv_weighted64
-#define wait_sums(x) clf_nv_product_wait32(0, x)
-#endif
-
-/* Registers of a work-item that loads and of one that computes: 64 Ki for all of them. */
-#if CLF_CONSUMERS == 2
-#define REGISTERS_LOAD 40
-#define REGISTERS_COMPUTE 232
-#else
-#define REGISTERS_LOAD 32
-#define REGISTERS_COMPUTE 160
-#endif
 
 /* The barriers of a stage; each has a place for every stage. A tile is FULL when all who load it have arrived, and
  * FREE when a lane of every computing warp has. */
 enum { K_FULL = 0, V_FULL = CLF_STAGES, K_FREE = 2 * CLF_STAGES, V_FREE = 3 * CLF_STAGES, BARRIERS = 4 * CLF_STAGES };
 
-/* Chunk c of row r in a tile of `rows` rows, block after block of 64 columns. */
-static uint block_place(int r, int c, int rows)
-{
-    return (uint)((c >> 3) * rows * 128 + r * 128 + (((c ^ r) & 7) << 4));
-}
-
-/* A tile by `items` work-items. */
-CLF_INLINE void load_blocks(const matrix *m, int first, int rows, int padded, int item, int items, uint to)
-{
-    const int chunks = padded / 8;
-    if (m->whole && first + rows <= m->limit) {
-        const int c = item % chunks, r = item / chunks, step = items / chunks;
-        __global const ushort *from = m->p + (first + r) * m->stride + c * 8;
-#pragma unroll 16
-        for (int i = 0; i < rows / step; i++) /* `items` make whole rows, and those divide the tile */
-            clf_nv_copy16(to + block_place(r + i * step, c, rows), from + i * step * m->stride);
-    } else {
-#pragma unroll 1
-        for (int n = item; n < rows * chunks; n += items)
-            load_chunk(m, first + n / chunks, n % chunks, to + block_place(n / chunks, n % chunks, rows));
-    }
-}
-
 /* The loading warp group, for one tile of queries: K of every step and V of the step before, in the order in which
  * they are used. What was asked for one tile ago has arrived when the next one is on its way. `done` counts the steps
  * of the tiles of queries before. */
-CLF_INLINE void load_all(const matrix *keys, const matrix *values, int steps, int done, int item, uint k_tiles,
-                         uint v_tiles, uint at)
+CLF_INLINE void load_all(const matrix *keys, const matrix *values, int first, int steps, int done, int item,
+                         uint k_tiles, uint v_tiles, uint at)
 {
     uint arrived = 0;
     for (int n = 0; n < 2 * steps; n++) {
@@ -117,9 +62,9 @@ CLF_INLINE void load_all(const matrix *keys, const matrix *values, int steps, in
         const int stage = (done + step) % CLF_STAGES, phase = (done + step) / CLF_STAGES & 1;
         clf_nv_barrier_wait(at + 8 * ((is_v ? V_FREE : K_FREE) + stage), phase ^ 1);
         if (is_v)
-            load_blocks(values, step * CLF_COLUMNS, CLF_COLUMNS, E, item, 128, v_tiles + stage * V_BYTES);
+            load_blocks(values, first + step * CLF_COLUMNS, CLF_COLUMNS, E, item, 128, v_tiles + stage * V_BYTES);
         else
-            load_blocks(keys, step * CLF_COLUMNS, CLF_COLUMNS, D, item, 128, k_tiles + stage * K_BYTES);
+            load_blocks(keys, first + step * CLF_COLUMNS, CLF_COLUMNS, D, item, 128, k_tiles + stage * K_BYTES);
         clf_nv_commit();
         if (n > 0) {
             clf_nv_wait(1);
@@ -137,7 +82,8 @@ CLF_INLINE void load_all(const matrix *keys, const matrix *values, int steps, in
 
 /* A piece of work: a tile of queries of a head. */
 typedef struct work {
-    int b, h, bh, q_first, steps;
+    int b, h, bh, q_first;
+    int k_first, steps; /* keys from there on, so many tiles */
 } work;
 
 /* Groups stay and go on with other tiles, whose first keys are then on their way already. With causal order tiles cost
@@ -170,7 +116,8 @@ CLF_INLINE work work_of(int n, int count, int8 shape)
     w.h = w.bh % shape.s1;
     w.q_first = tile_of(n, count) * GROUP_ROWS;
     const int seen = clf_keys_seen(min(w.q_first + GROUP_ROWS, shape.s2) - 1, shape.s3, shape.s4);
-    w.steps = clf_nv_same((seen + CLF_COLUMNS - 1) / CLF_COLUMNS);
+    w.k_first = CLF_WINDOW ? clf_nv_same(clf_first_key(w.q_first, shape) / CLF_COLUMNS * CLF_COLUMNS) : 0;
+    w.steps = clf_nv_same(((CLF_WINDOW ? max(seen - w.k_first, 0) : seen) + CLF_COLUMNS - 1) / CLF_COLUMNS);
     return w;
 }
 
@@ -209,19 +156,19 @@ CLF_INLINE void load_queries(__global const clf_storage *q, long4 q_at, work w, 
         const uint k_stage = clf_nv_same(STAGE(step)), v_stage = clf_nv_same(STAGE(step - 1)); \
         AWAIT(K_FULL, step); \
         TURN_BEGIN \
-        scores((float *)s, q_tile_of, clf_nv_tile(k_tiles + k_stage * K_BYTES, 16)); \
+        scores_D((float *)s, q_tile_of, clf_nv_tile(k_tiles + k_stage * K_BYTES, 16)); \
         AWAIT(V_FULL, step - 1); \
-        add_weighted((float *)own.sum, (const uint *)p, \
+        add_weighted_E((float *)own.sum, (const uint *)p, \
                      clf_nv_tile(v_tiles + v_stage * V_BYTES, CLF_COLUMNS * 128)); \
         TURN_END \
         clf_nv_product_wait64(1, ((float *)s)); \
         FREE(K_FREE, step); \
         if (LOOK) { \
-            HIDE(step * CLF_COLUMNS) \
+            HIDE(k_first + step * CLF_COLUMNS) \
         } \
         const int moved = clf_nv_any(rebase(s, scale, &own, shrink)); \
         weigh(s, scale, &own); \
-        wait_sums(((float *)own.sum)); \
+        wait_sums_E(0, ((float *)own.sum)); \
         FREE(V_FREE, step - 1); \
         if (moved) \
             rescale(&own, shrink); \
@@ -259,7 +206,7 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
             const long k_first = clf_keys_at(k_at, w.b, w.h, (int2)(0)), v_first = clf_keys_at(v_at, w.b, w.h, (int2)(0));
             const matrix keys = matrix_of(k, k_first, k_at.w, shape.s3, shape.s5, D);
             const matrix values = matrix_of(v, v_first, v_at.w, shape.s3, shape.s6, E);
-            load_all(&keys, &values, w.steps, done, item, k_tiles, v_tiles, at);
+            load_all(&keys, &values, w.k_first, w.steps, done, item, k_tiles, v_tiles, at);
             done += w.steps;
         }
     } else {
@@ -275,8 +222,12 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
             load_queries(q, q_at, work_of(first_piece(), count, shape), group, shape, item, q_own);
         for (int n = first_piece(); n < end; n = next_piece(n, count)) {
             const work w = work_of(n, count, shape);
-            const int q_mine = w.q_first + row, steps = w.steps;
-            const int plain = clf_nv_same(clf_keys_seen(w.q_first + group * 64, shape.s3, shape.s4) / CLF_COLUMNS);
+            const int q_mine = w.q_first + row, q_group = w.q_first + group * 64;
+            const int k_first = w.k_first, steps = w.steps;
+            /* Steps from `clear` to `plain` need no look at single scores. */
+            const int plain = clf_nv_same((clf_keys_seen(q_group, shape.s3, shape.s4) - k_first) / CLF_COLUMNS);
+            const int hidden = clf_first_key(q_group + 63, shape) - k_first;
+            const int clear = CLF_WINDOW ? clf_nv_same((hidden + CLF_COLUMNS - 1) / CLF_COLUMNS) : 0;
             state own;
             float s[1][CLF_COLUMNS / 8][4], shrink[1][2];
             uint p[1][CLF_COLUMNS / 16][4];
@@ -291,16 +242,18 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
                     clf_nv_turn_give(2, 256); /* the first turn is the other one's */
 #endif
                 AWAIT(K_FULL, 0);
-                scores((float *)s, q_tile_of, clf_nv_tile(k_tiles + STAGE(0) * K_BYTES, 16));
+                scores_D((float *)s, q_tile_of, clf_nv_tile(k_tiles + STAGE(0) * K_BYTES, 16));
                 clf_nv_product_wait64(0, ((float *)s));
                 FREE(K_FREE, 0);
-                if (plain < 1) {
-                    HIDE(0)
+                if (plain < 1 || clear > 0) {
+                    HIDE(k_first)
                 }
                 (void)rebase(s, scale, &own, shrink);
                 weigh(s, scale, &own);
                 pack_weights(s, p);
                 int step = 1;
+                for (; CLF_WINDOW && step < min(clear, steps); step++)
+                    STEP(1)
                 for (; step < min(plain, steps); step++)
                     STEP(0)
                 for (; step < steps; step++)
@@ -313,9 +266,9 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
             }
             if (steps > 0) {
                 AWAIT(V_FULL, steps - 1);
-                add_weighted((float *)own.sum, (const uint *)p,
+                add_weighted_E((float *)own.sum, (const uint *)p,
                              clf_nv_tile(v_tiles + STAGE(steps - 1) * V_BYTES, CLF_COLUMNS * 128));
-                wait_sums(((float *)own.sum));
+                wait_sums_E(0, ((float *)own.sum));
                 FREE(V_FREE, steps - 1);
             }
             /* Found once more, so that nothing of it takes a register while the keys pass by. */

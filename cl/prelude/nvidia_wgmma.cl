@@ -29,9 +29,9 @@
 #define CLF_NV_32F(x) CLF_NV_16F(x, 0), CLF_NV_16F(x, 16)
 #define CLF_NV_64F(x) CLF_NV_16F(x, 0), CLF_NV_16F(x, 16), CLF_NV_16F(x, 32), CLF_NV_16F(x, 48)
 #define CLF_NV_4U(x, i) "r"(x[i]), "r"(x[i + 1]), "r"(x[i + 2]), "r"(x[i + 3])
+#define CLF_NV_16U(x) CLF_NV_4U(x, 0), CLF_NV_4U(x, 4), CLF_NV_4U(x, 8), CLF_NV_4U(x, 12)
 #define CLF_NV_32U(x) \
-    CLF_NV_4U(x, 0), CLF_NV_4U(x, 4), CLF_NV_4U(x, 8), CLF_NV_4U(x, 12), CLF_NV_4U(x, 16), CLF_NV_4U(x, 20), \
-    CLF_NV_4U(x, 24), CLF_NV_4U(x, 28)
+    CLF_NV_16U(x), CLF_NV_4U(x, 16), CLF_NV_4U(x, 20), CLF_NV_4U(x, 24), CLF_NV_4U(x, 28)
 
 /* What describes a tile to the tensor cores: its place, the distance of its column blocks (for operands that are read
  * turned) and of its groups of eight rows, and the order of chunks, all in units of 16 bytes. */
@@ -40,40 +40,78 @@ static ulong clf_nv_tile(uint address, uint block_bytes)
     return (ulong)((address & 0x3ffff) >> 4) | (ulong)(block_bytes >> 4) << 16 | 64ul << 32 | 1ul << 62;
 }
 
-/* s = x y^T: 64 rows by 128 rows, 64 columns. Runs on; clf_nv_product_wait64 tells when s is there. */
-#define CLF_NV_SCORES_STEP(xo, yo, add) \
-    "add.s64 a, %64, " #xo "; add.s64 b, %65, " #yo ";\n\t" \
-    "//@wgmma.mma_async.sync.aligned.m64n128k16." CLF_NV_TYPES " {" CLF_NV_64 "}, a, b, " #add ", 1, 1, 0, 0;\n\t"
-#define CLF_NV_SCORES_BEGIN "{ .reg .u64 a, b;\n\t//@wgmma.fence.sync.aligned;\n\t"
-#define CLF_NV_SCORES_END "//@wgmma.commit_group.sync.aligned;\n\t}"
-
-CLF_INLINE void clf_nv_scores64(float *s, ulong x, ulong y)
-{
-    __asm__ volatile(CLF_NV_SCORES_BEGIN CLF_NV_SCORES_STEP(0, 0, 0) CLF_NV_SCORES_STEP(2, 2, 1)
-                     CLF_NV_SCORES_STEP(4, 4, 1) CLF_NV_SCORES_STEP(6, 6, 1) CLF_NV_SCORES_END
-                     : CLF_NV_64F(s) : "l"(x), "l"(y) : "memory");
-}
-
-/* The same for 128 columns: the second block of x is 64 rows further on, that of y 128. */
-CLF_INLINE void clf_nv_scores128(float *s, ulong x, ulong y)
-{
-    __asm__ volatile(CLF_NV_SCORES_BEGIN CLF_NV_SCORES_STEP(0, 0, 0) CLF_NV_SCORES_STEP(2, 2, 1)
-                     CLF_NV_SCORES_STEP(4, 4, 1) CLF_NV_SCORES_STEP(6, 6, 1) CLF_NV_SCORES_STEP(512, 1024, 1)
-                     CLF_NV_SCORES_STEP(514, 1026, 1) CLF_NV_SCORES_STEP(516, 1028, 1)
-                     CLF_NV_SCORES_STEP(518, 1030, 1) CLF_NV_SCORES_END
-                     : CLF_NV_64F(s) : "l"(x), "l"(y) : "memory");
-}
-
-/* sum += p y: 64 rows by 128, weights from registers, and 128 rows of y, 64 or 128 columns. */
-#define CLF_NV_WEIGHTED_STEP(N, list, p0, p1, p2, p3, y, yo) \
+/* One instruction: c of N columns, the right operand described by %y + yo. The left one is described by %x + xo; or it
+ * is in the registers p0 .. p3, and the rows of the right one are summed over. `add` is 0 where c begins. */
+#define CLF_NV_STEP(N, c, x, xo, y, yo, add) \
+    "add.s64 a, %" #x ", " #xo "; add.s64 b, %" #y ", " #yo ";\n\t" \
+    "//@wgmma.mma_async.sync.aligned.m64n" #N "k16." CLF_NV_TYPES " {" c "}, a, b, " #add ", 1, 1, 0, 0;\n\t"
+#define CLF_NV_WEIGHTED_STEP(N, c, p0, p1, p2, p3, y, yo) \
     "add.s64 b, %" #y ", " #yo ";\n\t" \
-    "//@wgmma.mma_async.sync.aligned.m64n" #N "k16." CLF_NV_TYPES " {" list "}, {%" #p0 ", %" #p1 ", %" #p2 ", %" #p3 \
+    "//@wgmma.mma_async.sync.aligned.m64n" #N "k16." CLF_NV_TYPES " {" c "}, {%" #p0 ", %" #p1 ", %" #p2 ", %" #p3 \
     "}, b, 1, 1, 1, 1;\n\t"
-#define CLF_NV_WEIGHTED_BEGIN "{ .reg .u64 b;\n\t//@wgmma.fence.sync.aligned;\n\t"
+#define CLF_NV_BEGIN "{ .reg .u64 a, b;\n\t//@wgmma.fence.sync.aligned;\n\t"
+#define CLF_NV_END "//@wgmma.commit_group.sync.aligned;\n\t}"
 
-CLF_INLINE void clf_nv_weighted64(float *sum, const uint *p, ulong y)
+/* s = x y^T: 64 rows by the rows of y, for all 64 columns of a block; the second block of x is 64 rows further on.
+ * Runs on; clf_nv_product_wait tells when s is there. Names count the rows of y and the width. */
+#define CLF_NV_BLOCK(N, c, x, y, xo, yo, add) \
+    CLF_NV_STEP(N, c, x, xo, y, yo, add) CLF_NV_STEP(N, c, x, xo + 2, y, yo + 2, 1) \
+    CLF_NV_STEP(N, c, x, xo + 4, y, yo + 4, 1) CLF_NV_STEP(N, c, x, xo + 6, y, yo + 6, 1)
+
+CLF_INLINE void clf_nv_scores64x64(float *s, ulong x, ulong y)
 {
-    __asm__ volatile(CLF_NV_WEIGHTED_BEGIN
+    __asm__ volatile(CLF_NV_BEGIN CLF_NV_BLOCK(64, CLF_NV_32, 32, 33, 0, 0, 0) CLF_NV_END
+                     : CLF_NV_32F(s) : "l"(x), "l"(y) : "memory");
+}
+
+CLF_INLINE void clf_nv_scores64x128(float *s, ulong x, ulong y)
+{
+    __asm__ volatile(CLF_NV_BEGIN CLF_NV_BLOCK(64, CLF_NV_32, 32, 33, 0, 0, 0)
+                     CLF_NV_BLOCK(64, CLF_NV_32, 32, 33, 512, 512, 1) CLF_NV_END
+                     : CLF_NV_32F(s) : "l"(x), "l"(y) : "memory");
+}
+
+CLF_INLINE void clf_nv_scores128x64(float *s, ulong x, ulong y)
+{
+    __asm__ volatile(CLF_NV_BEGIN CLF_NV_BLOCK(128, CLF_NV_64, 64, 65, 0, 0, 0) CLF_NV_END
+                     : CLF_NV_64F(s) : "l"(x), "l"(y) : "memory");
+}
+
+CLF_INLINE void clf_nv_scores128x128(float *s, ulong x, ulong y)
+{
+    __asm__ volatile(CLF_NV_BEGIN CLF_NV_BLOCK(128, CLF_NV_64, 64, 65, 0, 0, 0)
+                     CLF_NV_BLOCK(128, CLF_NV_64, 64, 65, 512, 1024, 1) CLF_NV_END
+                     : CLF_NV_64F(s) : "l"(x), "l"(y) : "memory");
+}
+
+/* sum += p y: 64 rows by the rows of y, weights from registers, and y of 64 or 128 columns. Names count the rows and
+ * the columns of y. */
+
+CLF_INLINE void clf_nv_weighted64x64(float *sum, const uint *p, ulong y)
+{
+    __asm__ volatile(CLF_NV_BEGIN
+                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 32, 33, 34, 35, 48, 0)
+                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 36, 37, 38, 39, 48, 128)
+                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 40, 41, 42, 43, 48, 256)
+                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 44, 45, 46, 47, 48, 384)
+                     CLF_NV_END
+                     : CLF_NV_32F(sum) : CLF_NV_16U(p), "l"(y) : "memory");
+}
+
+CLF_INLINE void clf_nv_weighted64x128(float *sum, const uint *p, ulong y)
+{
+    __asm__ volatile(CLF_NV_BEGIN
+                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 64, 65, 66, 67, 80, 0)
+                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 68, 69, 70, 71, 80, 128)
+                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 72, 73, 74, 75, 80, 256)
+                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 76, 77, 78, 79, 80, 384)
+                     CLF_NV_END
+                     : CLF_NV_64F(sum) : CLF_NV_16U(p), "l"(y) : "memory");
+}
+
+CLF_INLINE void clf_nv_weighted128x64(float *sum, const uint *p, ulong y)
+{
+    __asm__ volatile(CLF_NV_BEGIN
                      CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 32, 33, 34, 35, 64, 0)
                      CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 36, 37, 38, 39, 64, 128)
                      CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 40, 41, 42, 43, 64, 256)
@@ -82,13 +120,13 @@ CLF_INLINE void clf_nv_weighted64(float *sum, const uint *p, ulong y)
                      CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 52, 53, 54, 55, 64, 640)
                      CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 56, 57, 58, 59, 64, 768)
                      CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 60, 61, 62, 63, 64, 896)
-                     CLF_NV_SCORES_END
+                     CLF_NV_END
                      : CLF_NV_32F(sum) : CLF_NV_32U(p), "l"(y) : "memory");
 }
 
-CLF_INLINE void clf_nv_weighted128(float *sum, const uint *p, ulong y)
+CLF_INLINE void clf_nv_weighted128x128(float *sum, const uint *p, ulong y)
 {
-    __asm__ volatile(CLF_NV_WEIGHTED_BEGIN
+    __asm__ volatile(CLF_NV_BEGIN
                      CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 64, 65, 66, 67, 96, 0)
                      CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 68, 69, 70, 71, 96, 128)
                      CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 72, 73, 74, 75, 96, 256)
@@ -97,11 +135,11 @@ CLF_INLINE void clf_nv_weighted128(float *sum, const uint *p, ulong y)
                      CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 84, 85, 86, 87, 96, 640)
                      CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 88, 89, 90, 91, 96, 768)
                      CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 92, 93, 94, 95, 96, 896)
-                     CLF_NV_SCORES_END
+                     CLF_NV_END
                      : CLF_NV_64F(sum) : CLF_NV_32U(p), "l"(y) : "memory");
 }
 
-/* All but the last `n` products are done: n is 0 or 1. The registers named here are not touched before. */
+/* All but the last `n` products are done: n is 0 to 3. The registers named here are not touched before. */
 #define clf_nv_product_wait64(n, x) \
     __asm__ volatile("//@wgmma.wait_group.sync.aligned " #n ";\n\t" : CLF_NV_64F(x) : : "memory")
 #define clf_nv_product_wait32(n, x) \

@@ -131,10 +131,10 @@ const char *clf__fused_feature(const clf_device *device, const char *family, int
 #define CLF__FUSED_PROGRAMS                                                                                         \
     { "fused/vector_forward.cl", "fused/vector_backward.cl", "fused/portable_forward.cl",                           \
       "fused/portable_backward.cl", "fused/vector_decode.cl", "fused/portable_decode.cl", "fused/decode_merge.cl",      \
-      "fused/nvidia_wgmma_forward.cl", "fused/nvidia_mma_forward.cl",                                               \
-      "fused/nvidia_mma_backward_q.cl", "fused/nvidia_mma_backward_kv.cl", "fused/reference_forward.cl",            \
-      "fused/reference_backward.cl", "fused/sinks.cl", "fused/gaps.cl", "fused/grad_mask.cl",                       \
-      "fused/gather_vector_forward.cl", "fused/gather_vector_backward.cl",                                          \
+      "fused/nvidia_wgmma_forward.cl", "fused/nvidia_wgmma_backward_q.cl", "fused/nvidia_wgmma_backward_kv.cl",     \
+      "fused/nvidia_mma_forward.cl", "fused/nvidia_mma_backward_q.cl", "fused/nvidia_mma_backward_kv.cl",           \
+      "fused/nvidia_delta.cl", "fused/reference_forward.cl", "fused/reference_backward.cl", "fused/sinks.cl",       \
+      "fused/gaps.cl", "fused/grad_mask.cl", "fused/gather_vector_forward.cl", "fused/gather_vector_backward.cl",   \
       "fused/gather_portable_forward.cl", "fused/gather_portable_backward.cl" }
 
 #endif

@@ -1,5 +1,4 @@
-/* What the families for NVIDIA's tensor cores share: nvidia_wgmma has a forward kernel of its own and the backward
- * pass of nvidia_mma. */
+/* What the families for NVIDIA's tensor cores share. */
 #ifndef CLF_FUSED_NVIDIA_H
 #define CLF_FUSED_NVIDIA_H
 
@@ -11,8 +10,8 @@ int clf__nvidia_padded(int64_t width);
 /* Bytes that a work-group may use. */
 uint64_t clf__nvidia_local_memory(const clf_device *device);
 
-/* Kernels and saved memory of the backward pass; nothing when the plan has none. */
-clf_status clf__nvidia_plan_backward(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
+/* The kernel that adds up out * grad_out, and saved memory for what rounding took from out. */
+clf_status clf__nvidia_plan_delta(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
 
 clf_status clf__nvidia_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
 clf_status clf__nvidia_backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);

@@ -139,7 +139,6 @@ static clf_status create(clf_plan *plan_, const clf__fused_problem *problem, int
     const tile *t = choose(clf_plan_device(plan_), problem, kernel);
     const bool keeps_rest = kernel == FORWARD && clf_plan_passes(plan_) & CLF_BACKWARD;
     char options[CLF__FUSED_OPTIONS], more[256];
-    clf_status status;
 
     (void)snprintf(more, sizeof more, "-DCLF_WARPS=%d -DCLF_TALL=%d -DCLF_COLUMNS=%d -DCLF_PRESCALE=%d -DCLF_REST=%d",
                    t->warps, t->tall, t->columns, !(problem->scale > 0), keeps_rest);
@@ -147,27 +146,29 @@ static clf_status create(clf_plan *plan_, const clf__fused_problem *problem, int
                        options, sizeof options);
     fused->rows[kernel] = rows_of(t);
     fused->items[kernel] = 32 * t->warps;
-    status = clf__plan_kernel(plan_, kernels[kernel].path, options, kernels[kernel].name, to[kernel]);
-    if (kernel == BACKWARD_Q && !status)
-        status = clf__plan_kernel(plan_, kernels[kernel].path, options, "clf_fused_delta_nvidia_mma", &fused->delta);
-    return status;
+    return clf__plan_kernel(plan_, kernels[kernel].path, options, kernels[kernel].name, to[kernel]);
 }
 
-clf_status clf__nvidia_plan_backward(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
+clf_status clf__nvidia_plan_delta(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
 {
-    clf_status status;
+    char options[128], sequences[96];
 
-    if (!(clf_plan_passes(plan_) & CLF_BACKWARD))
-        return CLF_SUCCESS;
+    clf__fused_sequence_options(problem, sequences, sizeof sequences);
     fused->rest = clf_plan_saved(plan_, 2 * (uint64_t)clf_tensor_elements(&problem->out));
-    status = create(plan_, problem, BACKWARD_Q, fused);
-    return status ? status : create(plan_, problem, BACKWARD_KV, fused);
+    (void)snprintf(options, sizeof options, "-DCLF_STORAGE=%d %s", problem->q.dtype == CLF_F16 ? 1 : 2, sequences);
+    return clf__plan_kernel(plan_, "fused/nvidia_delta.cl", options, "clf_fused_delta_nvidia", &fused->delta);
 }
 
 static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
 {
-    const clf_status status = create(plan_, problem, FORWARD, fused);
-    return status ? status : clf__nvidia_plan_backward(plan_, problem, fused);
+    clf_status status = create(plan_, problem, FORWARD, fused);
+
+    if (status || !(clf_plan_passes(plan_) & CLF_BACKWARD))
+        return status;
+    status = clf__nvidia_plan_delta(plan_, problem, fused);
+    if (!status)
+        status = create(plan_, problem, BACKWARD_Q, fused);
+    return status ? status : create(plan_, problem, BACKWARD_KV, fused);
 }
 
 /* Where forward leaves and delta finds what rounding took from out; nowhere without a backward pass. */
