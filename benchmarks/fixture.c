@@ -157,15 +157,16 @@ static clf_status make_quantised(const clf__bench_case *what, const clf_io *tabl
     while (table[scales].name && strcmp(table[scales].name, wanted) != 0) {
         scales++;
     }
-    int64_t shape[CLF_MAX_RANK];
-    int     rank = 0;
+    int64_t shape[CLF_MAX_RANK] = { 0 };
+    int     rank = 0, last = 0;
     for (; rank < CLF_MAX_RANK && table[i].axes[rank]; rank++) {
         shape[rank] = extent(what, table[i].axes[rank]);
+        last = rank;
     }
-    int64_t    width = shape[rank - 1];
-    shape[rank - 1] = width * bits / 8;
+    int64_t width = shape[last];
+    shape[last] = width * bits / 8;
     clf_status status = clf_tensor_alloc(fixture->device, CLF_U8, rank, shape, &fixture->args.io[i]);
-    shape[rank - 1] = width % GROUP == 0 ? 2 * width / GROUP : 2;
+    shape[last] = width % GROUP == 0 ? 2 * width / GROUP : 2;
     if (status == CLF_SUCCESS && table[scales].name) {
         status = clf_tensor_alloc(fixture->device, CLF_F16, rank, shape, &fixture->args.io[scales]);
     }

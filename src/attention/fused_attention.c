@@ -221,7 +221,8 @@ static void set_order(const fused_attention_config *c, clf__fused_problem *p)
 {
     const int64_t queries = p->q.shape[2], keys = p->k.shape[2];
     const bool by_sequence = p->q_starts.rank > 0 || p->k_lengths.rank > 0 || p->block_table.rank > 0;
-    const int64_t everything = (p->max_keys > keys ? p->max_keys : keys) + queries;
+    const int64_t pages = p->block_table.rank > 0 ? p->block_table.shape[1] : 1;
+    const int64_t everything = pages * keys + queries;
     const int64_t left = c->window_left, right = c->base.causal ? 0 : c->window_right;
 
     p->bottom_right = by_sequence && c->causal_alignment == FUSED_BOTTOM_RIGHT;

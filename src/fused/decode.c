@@ -136,7 +136,7 @@ static clf_status plan_as(clf_plan *plan, const clf__fused_problem *problem, con
     fused->scratch = clf_plan_workspace(plan, sums * (uint64_t)((s.value_width + 15) / 16 * 16) * sizeof(float));
     fused->delta_sums = clf_plan_workspace(plan, sums * 2 * sizeof(float));
 
-    (void)snprintf(more, sizeof more, "-DCLF_LANES=%d -DCLF_ROWS=%d -DCLF_BITS=%d -DCLF_GROUP=%d -DCLF_PAGES=%d",
+    (void)snprintf(more, sizeof more, "-DCLF_LANES=%d -DCLF_ROWS=%d -DCLF_BITS=%d -DCLF_SPAN=%d -DCLF_PAGES=%d",
                    lanes, rows, problem->bits,
                    problem->bits ? (int)(s.width / (problem->k_scales.shape[3] / 2)) : 0, problem->block_table.rank > 0);
     clf__fused_options(problem, (int)s.width, (int)s.value_width, more, options, sizeof options);
@@ -160,9 +160,10 @@ static clf_status plan_portable(clf_plan *plan, const clf__fused_problem *proble
 /* An i32 tensor with its offset and first stride. */
 static void bind_index(clf_binder *binder, const clf_tensor *tensor)
 {
-    const cl_long2 at = tensor->rank == 0 ? (cl_long2){ { 0 } }
-                                          : (cl_long2){ { (cl_long)(tensor->offset / sizeof(cl_int)), tensor->strides[0] } };
+    cl_long2 at = { { 0 } };
 
+    if (tensor->rank > 0)
+        at = (cl_long2){ { (cl_long)(tensor->offset / sizeof(cl_int)), tensor->strides[0] } };
     clf_bind_mem(binder, tensor->rank == 0 ? NULL : tensor->mem);
     clf_bind_value(binder, &at, sizeof at);
 }
