@@ -52,8 +52,9 @@ CLF_INLINE float tile_dot(__global const clf_storage *x, int x_stride, int x_fir
     for (int first = 0; first < width; first += DEPTH) {
         for (int n = item; n < CLF_TILE * DEPTH; n += CLF_TILE * CLF_TILE) {
             const int row = n / DEPTH, column = n % DEPTH, d = first + column;
-            a[row * PITCH + column] = x_first + row < x_end && d < width ? clf_load(x, (x_first + row) * x_stride + d) : 0.0f;
-            b[row * PITCH + column] = y_first + row < y_end && d < width ? clf_load(y, (y_first + row) * y_stride + d) : 0.0f;
+            const int x_row = x_first + row, y_row = y_first + row;
+            a[row * PITCH + column] = x_row < x_end && d < width ? clf_load(x, x_row * x_stride + d) : 0.0f;
+            b[row * PITCH + column] = y_row < y_end && d < width ? clf_load(y, y_row * y_stride + d) : 0.0f;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int d = 0; d < DEPTH; d++)
@@ -100,8 +101,8 @@ void clf_fused_grad_mask(__global const clf_storage *q, long4 q_at,
             for (int q_first = all_q ? 0 : tile_y * CLF_TILE; q_first < q_end; q_first += CLF_TILE)
                 for (int k_first = all_k ? 0 : tile_x * CLF_TILE; k_first < k_end; k_first += CLF_TILE) {
                     const int row = min(q_first + ty, shape.s2 - 1), key = k_first + tx;
-                    const float dot_product = tile_dot(queries, q_at.w, q_first, shape.s2, keys, k_at.w, k_first, shape.s3,
-                                                       shape.s5, a, b_rows);
+                    const float dot_product = tile_dot(queries, q_at.w, q_first, shape.s2, keys, k_at.w, k_first,
+                                                       shape.s3, shape.s5, a, b_rows);
                     float dp = tile_dot(grads, grad_out_at.w, q_first, shape.s2, values, v_at.w, k_first, shape.s3,
                                         shape.s6, a, b_rows);
                     const float score = clf_score(dot_product * scale, b, h, row, key, shape, mask, mask_at,

@@ -18,7 +18,7 @@
 #define CLF_SOFTCAP 0 /* 1: a kernel argument is the cap */
 #endif
 #ifndef CLF_ALIBI
-#define CLF_ALIBI 0 /* 1: kernel arguments are slopes, where they are {offset, stride}, and what causal shift has beyond the diagonal */
+#define CLF_ALIBI 0 /* 1: kernel arguments are slopes, their {offset, stride}, how far shape.s4 is ahead */
 #endif
 #if CLF_SOFTCAP || defined(CLF_SCORE_MOD)
 #define CLF_BENDS 1

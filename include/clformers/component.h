@@ -47,10 +47,10 @@ typedef enum clf_io_class {
 
 enum {
     CLF_IO_OPTIONAL       = 1,
-    CLF_IO_DIFFERENTIABLE = 2, /* backward gives its gradient (inputs) or takes it (outputs); of masks: additive ones */
+    CLF_IO_DIFFERENTIABLE = 2, /* backward gives its gradient (inputs) or takes it (outputs); boolean masks have none */
     CLF_IO_BROADCAST      = 4, /* leading axes may be missing and any axis may be 1 */
     CLF_IO_OWN_TYPE       = 8, /* a floating tensor whose storage type need not be that of the others */
-    CLF_IO_PRIVATE        = 16, /* optional, and only the part knows what its numbers mean: generated cases leave it out */
+    CLF_IO_PRIVATE        = 16, /* optional, and only the part knows what its numbers mean: no generated case has it */
     CLF_IO_QUANTISED      = 32  /* a floating tensor that may be u8 instead, which the part knows how to read */
 };
 /* A mask with axes BH.. lacks H, not B, when its rank is 3: item b of the mask serves all heads. Under xformers
