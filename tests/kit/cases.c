@@ -392,11 +392,19 @@ static clf__kit_case *vary_variant(generator *g, const char *members)
     return c;
 }
 
-/* The configs that the part names: everything it claims, in a few cases. */
+/* The configs that the part names: everything it claims, in a few cases, or in one on a simulator. */
 static void add_variant(generator *g, const char *members)
 {
     const bool drops = claims(g, CLF_TRAIT_DROPOUT);
     vary_variant(g, members)->what = KIT_DIFFERENCES;
+    if (g->small) { /* all at once */
+        clf__kit_case *all = vary_variant(g, members);
+        all->present |= claims(g, CLF_TRAIT_KEY_PADDING_MASK) ? entries(g, clf__kit_is_key_padding) : 0;
+        all->layout = KIT_TRANSPOSED;
+        all->training = drops;
+        all->dropout = drops ? 0.25f : 0;
+        return;
+    }
     vary_variant(g, members);
     clf__kit_case *c = vary_variant(g, members);
     set_length(g, c, g->small ? 17 : 97, g->small ? 17 : 97);
