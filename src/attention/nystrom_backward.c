@@ -19,9 +19,9 @@ static clf_status values_back(const nystrom_call *call)
 {
     const nystrom_state *s = call->state;
     const clf_tensor *piece = call->piece;
-    const clf__fused_problem far = nystrom_far(call);
-    const clf__gemm_problem grad_far = nystrom_grad_far(call), grad_inverse = nystrom_grad_inverse(call);
-    const clf__gemm_problem grad_q = nystrom_grad_q_marks(call), grad_k = nystrom_grad_k_marks(call);
+    const clf__fused_problem far = clf__nystrom_far(call);
+    const clf__gemm_problem grad_far = clf__nystrom_grad_far(call), grad_inverse = clf__nystrom_grad_inverse(call);
+    const clf__gemm_problem grad_q = clf__nystrom_grad_q_marks(call), grad_k = clf__nystrom_grad_k_marks(call);
     clf_status status = clf__gemm(call->run, &s->grad_far, &grad_far);
 
     if (status || (status = clf__fused_backward(call->run, &s->far, &far)) ||
@@ -124,12 +124,12 @@ static clf_status collect(const nystrom_call *call)
     return weights_back(call, s->xformers ? &none : keep);
 }
 
-clf_status nystrom_backward(clf_run *run)
+clf_status clf__nystrom_backward(clf_run *run)
 {
     clf_plan *plan = clf_run_plan(run);
     const nystrom_state *s = clf_plan_state(plan, sizeof *s);
-    nystrom_call call = nystrom_call_of(run, s, clf_run_args(run));
-    const clf__fused_problem near = nystrom_near(&call);
+    nystrom_call call = clf__nystrom_call_of(run, s, clf_run_args(run));
+    const clf__fused_problem near = clf__nystrom_near(&call);
     const clf_tensor all = { .rank = 0 };
     clf_instance *instance = clf_plan_instance(plan);
     clf_status status = CLF_SUCCESS;
@@ -138,7 +138,7 @@ clf_status nystrom_backward(clf_run *run)
         ((status = clf_instance_parameter(instance, "skip_connection.weight", &call.weight)) ||
          (status = clf_instance_gradient(instance, "skip_connection.weight", &call.grad_weight))))
         return status;
-    status = nystrom_prepare(&call);
+    status = clf__nystrom_prepare(&call);
     if (!status && call.piece[GRAD_X].rank > 0)
         status = clf__single_widen(run, &s->copies, &call.args->grad[CLF_QKV_OUT], &all, &call.grad_x, s->dropout);
     if (!status)

@@ -20,7 +20,7 @@ static clf_tensor either(const clf_tensor *piece, const clf_tensor *own)
     return piece->rank > 0 ? *piece : *own;
 }
 
-nystrom_call nystrom_call_of(clf_run *run, const nystrom_state *state, const clf_args *args)
+nystrom_call clf__nystrom_call_of(clf_run *run, const nystrom_state *state, const clf_args *args)
 {
     nystrom_call call = { .run = run, .state = state, .args = args };
 
@@ -58,7 +58,7 @@ static void hide_keys(const nystrom_call *call, clf__fused_problem *problem)
     }
 }
 
-clf__fused_problem nystrom_far(const nystrom_call *call)
+clf__fused_problem clf__nystrom_far(const nystrom_call *call)
 {
     clf__fused_problem problem = {
         .q = call->piece[Q_MARKS],
@@ -76,7 +76,7 @@ clf__fused_problem nystrom_far(const nystrom_call *call)
     return problem;
 }
 
-clf__fused_problem nystrom_near(const nystrom_call *call)
+clf__fused_problem clf__nystrom_near(const nystrom_call *call)
 {
     const bool exact = call->state->exact;
     clf__fused_problem problem = {
@@ -99,37 +99,37 @@ clf__fused_problem nystrom_near(const nystrom_call *call)
 }
 
 /* scale q~ k~^T */
-clf__gemm_problem nystrom_scores(const nystrom_call *call)
+clf__gemm_problem clf__nystrom_scores(const nystrom_call *call)
 {
     return (clf__gemm_problem){ .a = call->piece[Q_MARKS], .b = clf__gemm_transposed(&call->piece[K_MARKS]),
                                 .c = call->piece[NEAR], .alpha = call->state->scale };
 }
 
-clf__gemm_problem nystrom_values(const nystrom_call *call)
+clf__gemm_problem clf__nystrom_values(const nystrom_call *call)
 {
     return (clf__gemm_problem){ .a = call->inverse, .b = call->piece[FAR], .c = call->piece[VALUES], .alpha = 1 };
 }
 
-clf__gemm_problem nystrom_grad_far(const nystrom_call *call)
+clf__gemm_problem clf__nystrom_grad_far(const nystrom_call *call)
 {
     return (clf__gemm_problem){ .a = clf__gemm_transposed(&call->inverse), .b = call->piece[GRAD_VALUES],
                                 .c = call->piece[GRAD_FAR], .alpha = 1 };
 }
 
-clf__gemm_problem nystrom_grad_inverse(const nystrom_call *call)
+clf__gemm_problem clf__nystrom_grad_inverse(const nystrom_call *call)
 {
     return (clf__gemm_problem){ .a = call->piece[GRAD_VALUES], .b = clf__gemm_transposed(&call->piece[FAR]),
                                 .c = call->piece[GRAD_INVERSE], .alpha = 1 };
 }
 
 /* Added to what comes from the two attentions. */
-clf__gemm_problem nystrom_grad_q_marks(const nystrom_call *call)
+clf__gemm_problem clf__nystrom_grad_q_marks(const nystrom_call *call)
 {
     return (clf__gemm_problem){ .a = call->piece[GRAD_NEAR], .b = call->piece[K_MARKS], .c = call->piece[GRAD_Q_MARKS],
                                 .alpha = call->state->scale, .beta = 1 };
 }
 
-clf__gemm_problem nystrom_grad_k_marks(const nystrom_call *call)
+clf__gemm_problem clf__nystrom_grad_k_marks(const nystrom_call *call)
 {
     return (clf__gemm_problem){ .a = clf__gemm_transposed(&call->piece[GRAD_NEAR]), .b = call->piece[Q_MARKS],
                                 .c = call->piece[GRAD_K_MARKS], .alpha = call->state->scale, .beta = 1 };

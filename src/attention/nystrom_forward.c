@@ -57,7 +57,7 @@ static clf_status make_landmarks(const nystrom_call *call, const clf_tensor *x, 
     return clf__single_launch(call->run, &means, call->state->lanes, marks);
 }
 
-clf_status nystrom_prepare(const nystrom_call *call)
+clf_status clf__nystrom_prepare(const nystrom_call *call)
 {
     const clf_tensor *io = call->args->io, *piece = call->piece, none = { .rank = 0 };
     const clf_tensor keep_q = keep_of_queries(call);
@@ -79,8 +79,8 @@ static clf_status make_values(const nystrom_call *call)
 {
     const nystrom_state *s = call->state;
     const clf_tensor *piece = call->piece;
-    const clf__gemm_problem scores = nystrom_scores(call), values = nystrom_values(call);
-    const clf__fused_problem far = nystrom_far(call);
+    const clf__gemm_problem scores = clf__nystrom_scores(call), values = clf__nystrom_values(call);
+    const clf__fused_problem far = clf__nystrom_far(call);
     const cl_int4 shape = { { (cl_int)piece[NEAR].shape[1], (cl_int)piece[NEAR].shape[2] } };
     clf_binder binder = clf_bind(s->softmax);
     clf_status status = clf__gemm(call->run, &s->scores, &scores);
@@ -117,18 +117,18 @@ static clf_status finish(const nystrom_call *call)
     return clf__single_launch(call->run, &binder, call->state->lanes, &io[CLF_QKV_OUT]);
 }
 
-clf_status nystrom_forward(clf_run *run)
+clf_status clf__nystrom_forward(clf_run *run)
 {
     clf_plan *plan = clf_run_plan(run);
     const nystrom_state *s = clf_plan_state(plan, sizeof *s);
-    nystrom_call call = nystrom_call_of(run, s, clf_run_args(run));
-    const clf__fused_problem near = nystrom_near(&call);
+    nystrom_call call = clf__nystrom_call_of(run, s, clf_run_args(run));
+    const clf__fused_problem near = clf__nystrom_near(&call);
     clf_status status = CLF_SUCCESS;
 
     if (s->taps > 0)
         status = clf_instance_parameter(clf_plan_instance(plan), "skip_connection.weight", &call.weight);
     if (!status)
-        status = nystrom_prepare(&call);
+        status = clf__nystrom_prepare(&call);
     if (!status && !s->exact)
         status = make_values(&call);
     if (!status)

@@ -164,12 +164,12 @@ static clf_status make_kernels(clf_plan *plan, const nystrom_call *call, nystrom
 static clf_status plan_products(clf_plan *plan, const nystrom_call *call, nystrom_state *s)
 {
     const struct { clf__gemm_problem problem; clf__gemm_choice *choice; } products[] = {
-        { nystrom_scores(call), &s->scores },
-        { nystrom_values(call), &s->values },
-        { nystrom_grad_far(call), &s->grad_far },
-        { nystrom_grad_inverse(call), &s->grad_inverse },
-        { nystrom_grad_q_marks(call), &s->grad_q_marks },
-        { nystrom_grad_k_marks(call), &s->grad_k_marks },
+        { clf__nystrom_scores(call), &s->scores },
+        { clf__nystrom_values(call), &s->values },
+        { clf__nystrom_grad_far(call), &s->grad_far },
+        { clf__nystrom_grad_inverse(call), &s->grad_inverse },
+        { clf__nystrom_grad_q_marks(call), &s->grad_q_marks },
+        { clf__nystrom_grad_k_marks(call), &s->grad_k_marks },
     };
     const size_t count = clf_plan_passes(plan) & CLF_BACKWARD ? sizeof products / sizeof products[0] : 2;
     clf_status status = CLF_SUCCESS;
@@ -179,7 +179,7 @@ static clf_status plan_products(clf_plan *plan, const nystrom_call *call, nystro
     return status;
 }
 
-clf_status nystrom_plan(clf_plan *plan)
+clf_status clf__nystrom_plan(clf_plan *plan)
 {
     const nystrom_config *c = clf_plan_config(plan);
     const clf_args *args = clf_plan_args(plan);
@@ -194,13 +194,13 @@ clf_status nystrom_plan(clf_plan *plan)
     reserver r = { .plan = plan, .state = s, .args = args, .batch = q->shape[0], .heads = q->shape[1],
                    .marks = c->num_landmarks, .backward = (clf_plan_passes(plan) & CLF_BACKWARD) != 0 };
     reserve_all(&r);
-    nystrom_call call = nystrom_call_of(NULL, s, args);
+    nystrom_call call = clf__nystrom_call_of(NULL, s, args);
     if (s->taps > 0 && (status = clf_instance_parameter(clf_plan_instance(plan), "skip_connection.weight", &call.weight)))
         return status;
-    const clf__fused_problem near = nystrom_near(&call);
+    const clf__fused_problem near = clf__nystrom_near(&call);
     if ((status = make_kernels(plan, &call, s)) || (status = clf__fused_plan(plan, &near, &s->near)) || s->exact)
         return status;
-    const clf__fused_problem far = nystrom_far(&call);
+    const clf__fused_problem far = clf__nystrom_far(&call);
     if ((status = clf__fused_plan(plan, &far, &s->far)) || (status = plan_products(plan, &call, s)))
         return status;
     return clf__pinv_plan(plan, r.batch, r.heads, r.marks,

@@ -57,24 +57,24 @@ typedef struct nystrom_call {
     clf_tensor           weight, grad_weight;
 } nystrom_call;
 
-nystrom_call nystrom_call_of(clf_run *run, const nystrom_state *state, const clf_args *args);
+nystrom_call clf__nystrom_call_of(clf_run *run, const nystrom_state *state, const clf_args *args);
 
-clf__fused_problem nystrom_far(const nystrom_call *call);
-clf__fused_problem nystrom_near(const nystrom_call *call); /* or exact attention */
+clf__fused_problem clf__nystrom_far(const nystrom_call *call);
+clf__fused_problem clf__nystrom_near(const nystrom_call *call); /* or exact attention */
 
 /* The products, in the order of nystrom_state. */
-clf__gemm_problem nystrom_scores(const nystrom_call *call);
-clf__gemm_problem nystrom_values(const nystrom_call *call);
-clf__gemm_problem nystrom_grad_far(const nystrom_call *call);
-clf__gemm_problem nystrom_grad_inverse(const nystrom_call *call);
-clf__gemm_problem nystrom_grad_q_marks(const nystrom_call *call);
-clf__gemm_problem nystrom_grad_k_marks(const nystrom_call *call);
+clf__gemm_problem clf__nystrom_scores(const nystrom_call *call);
+clf__gemm_problem clf__nystrom_values(const nystrom_call *call);
+clf__gemm_problem clf__nystrom_grad_far(const nystrom_call *call);
+clf__gemm_problem clf__nystrom_grad_inverse(const nystrom_call *call);
+clf__gemm_problem clf__nystrom_grad_q_marks(const nystrom_call *call);
+clf__gemm_problem clf__nystrom_grad_k_marks(const nystrom_call *call);
 
 /* What both passes begin with: bytes of the mask, copies, landmarks. */
-clf_status nystrom_prepare(const nystrom_call *call);
+clf_status clf__nystrom_prepare(const nystrom_call *call);
 
-clf_status nystrom_plan(clf_plan *plan);
-clf_status nystrom_forward(clf_run *run);
-clf_status nystrom_backward(clf_run *run);
+clf_status clf__nystrom_plan(clf_plan *plan);
+clf_status clf__nystrom_forward(clf_run *run);
+clf_status clf__nystrom_backward(clf_run *run);
 
 #endif

@@ -83,9 +83,9 @@ CLF_REGISTER_ATTENTION(orthoformer) = {
     .traits = CLF_TRAIT_KEY_PADDING_MASK | CLF_TRAIT_CROSS | CLF_TRAIT_VALUE_WIDTH | CLF_TRAIT_DROPOUT |
               CLF_TRAIT_LOW_PRECISION | CLF_TRAIT_SOME_MASKS | CLF_TRAIT_XFORMERS_LENIENT | CLF_TRAIT_DERIVED,
     .resolve = orthoformer_resolve,
-    .plan = orthoformer_plan,
-    .forward = orthoformer_forward,
-    .backward = orthoformer_backward,
+    .plan = clf__orthoformer_plan,
+    .forward = clf__orthoformer_forward,
+    .backward = clf__orthoformer_backward,
     .work = orthoformer_work,
     .answer = { .forward = 0.129286, .backward = 0.05510238,
                 .config = "\"num_landmarks\": 3" },

@@ -136,7 +136,7 @@ static void reserve_all(clf_plan *plan, orthoformer_state *s, const clf_args *ar
         reserve(plan, s, GRAD_FAR, false, CLF_F32, 4, far);
 }
 
-clf_status orthoformer_plan(clf_plan *plan)
+clf_status clf__orthoformer_plan(clf_plan *plan)
 {
     const orthoformer_config *c = clf_plan_config(plan);
     const clf_args *args = clf_plan_args(plan);
@@ -148,14 +148,14 @@ clf_status orthoformer_plan(clf_plan *plan)
     s->selection.lanes = clf__lanes_choose(plan);
     describe_selection(c, args, &s->selection);
     reserve_all(plan, s, args);
-    const orthoformer_call call = orthoformer_call_of(NULL, s, args);
-    const clf__fused_problem near = orthoformer_near(&call);
+    const orthoformer_call call = clf__orthoformer_call_of(NULL, s, args);
+    const clf__fused_problem near = clf__orthoformer_near(&call);
     if ((s->single || s->dropout > 0) &&
         (status = clf__single_plan(plan, s->selection.lanes, args->io[CLF_QKV_Q].dtype, &s->copies)))
         return status;
     if ((status = clf__fused_plan(plan, &near, &s->near)) || s->exact)
         return status;
-    const clf__fused_problem far = orthoformer_far(&call);
+    const clf__fused_problem far = clf__orthoformer_far(&call);
     if ((status = clf__fused_plan(plan, &far, &s->far)) || (status = give_all(plan, c, &s->selection)))
         return status;
     return orthoformer_select_plan(plan, &s->selection);

@@ -21,7 +21,7 @@ static clf_tensor either(const clf_tensor *piece, const clf_tensor *own)
     return piece->rank > 0 ? *piece : *own;
 }
 
-orthoformer_call orthoformer_call_of(clf_run *run, const orthoformer_state *state, const clf_args *args)
+orthoformer_call clf__orthoformer_call_of(clf_run *run, const orthoformer_state *state, const clf_args *args)
 {
     orthoformer_call call = { .state = state, .args = args };
 
@@ -43,7 +43,7 @@ static float scale_of(const orthoformer_call *call)
     return (float)(1 / sqrt((double)call->q.shape[3]));
 }
 
-clf__fused_problem orthoformer_far(const orthoformer_call *call)
+clf__fused_problem clf__orthoformer_far(const orthoformer_call *call)
 {
     return (clf__fused_problem){
         .q = call->piece[MARKS],
@@ -58,7 +58,7 @@ clf__fused_problem orthoformer_far(const orthoformer_call *call)
     };
 }
 
-clf__fused_problem orthoformer_near(const orthoformer_call *call)
+clf__fused_problem clf__orthoformer_near(const orthoformer_call *call)
 {
     const bool exact = call->state->exact;
     clf__fused_problem problem = {
@@ -92,15 +92,15 @@ static clf_status make_copies(clf_run *run, const orthoformer_call *call)
     return status;
 }
 
-clf_status orthoformer_forward(clf_run *run)
+clf_status clf__orthoformer_forward(clf_run *run)
 {
     const orthoformer_state *s = clf_plan_state(clf_run_plan(run), sizeof *s);
-    const orthoformer_call call = orthoformer_call_of(run, s, clf_run_args(run));
-    const clf__fused_problem far = orthoformer_far(&call), near = orthoformer_near(&call);
+    const orthoformer_call call = clf__orthoformer_call_of(run, s, clf_run_args(run));
+    const clf__fused_problem far = clf__orthoformer_far(&call), near = clf__orthoformer_near(&call);
     clf_status status = make_copies(run, &call);
 
     if (!status && !s->exact)
-        status = orthoformer_select(run, &s->selection, &call.piece[MARKS], &call.piece[SOME]);
+        status = clf__orthoformer_select(run, &s->selection, &call.piece[MARKS], &call.piece[SOME]);
     if (!status && !s->exact)
         status = clf__fused_forward(run, &s->far, &far);
     if (!status)
@@ -110,11 +110,11 @@ clf_status orthoformer_forward(clf_run *run)
     return status;
 }
 
-clf_status orthoformer_backward(clf_run *run)
+clf_status clf__orthoformer_backward(clf_run *run)
 {
     const orthoformer_state *s = clf_plan_state(clf_run_plan(run), sizeof *s);
-    const orthoformer_call call = orthoformer_call_of(run, s, clf_run_args(run));
-    const clf__fused_problem far = orthoformer_far(&call), near = orthoformer_near(&call);
+    const orthoformer_call call = clf__orthoformer_call_of(run, s, clf_run_args(run));
+    const clf__fused_problem far = clf__orthoformer_far(&call), near = clf__orthoformer_near(&call);
     const clf_tensor all = { .rank = 0 };
     clf_status status = make_copies(run, &call);
 

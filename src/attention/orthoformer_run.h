@@ -6,7 +6,7 @@
 #ifndef CLF_ATTENTION_ORTHOFORMER_RUN_H
 #define CLF_ATTENTION_ORTHOFORMER_RUN_H
 
-#include "attention/orthoformer_select.h"
+#include "attention/clf__orthoformer_select.h"
 #include "fused/fused.h"
 #include "ops/single.h"
 
@@ -40,12 +40,12 @@ typedef struct orthoformer_call {
     clf_tensor               q, k, v, x, grad_x, grad_q, grad_k, grad_v; /* f32: the caller's, or copies */
 } orthoformer_call;
 
-orthoformer_call   orthoformer_call_of(clf_run *run, const orthoformer_state *state, const clf_args *args);
-clf__fused_problem orthoformer_far(const orthoformer_call *call);
-clf__fused_problem orthoformer_near(const orthoformer_call *call); /* or exact attention */
+orthoformer_call   clf__orthoformer_call_of(clf_run *run, const orthoformer_state *state, const clf_args *args);
+clf__fused_problem clf__orthoformer_far(const orthoformer_call *call);
+clf__fused_problem clf__orthoformer_near(const orthoformer_call *call); /* or exact attention */
 
-clf_status orthoformer_plan(clf_plan *plan);
-clf_status orthoformer_forward(clf_run *run);
-clf_status orthoformer_backward(clf_run *run);
+clf_status clf__orthoformer_plan(clf_plan *plan);
+clf_status clf__orthoformer_forward(clf_run *run);
+clf_status clf__orthoformer_backward(clf_run *run);
 
 #endif

@@ -1,5 +1,5 @@
 /* Landmarks by orthogonality, by k-means or at random: what is enqueued for it. */
-#include "attention/orthoformer_select.h"
+#include "attention/clf__orthoformer_select.h"
 #include "ops/lanes.h"
 #include <limits.h>
 
@@ -309,7 +309,7 @@ static clf_status select_random(const selecting *c, const clf_tensor *some)
     return gather(c, &c->args->io[CLF_QKV_K], s->key_picks, s->key_sizes, false, from_k, s->from_q, from_k, some);
 }
 
-clf_status orthoformer_select(clf_run *run, const orthoformer_selection *s, const clf_tensor *marks, const clf_tensor *some)
+clf_status clf__orthoformer_select(clf_run *run, const orthoformer_selection *s, const clf_tensor *marks, const clf_tensor *some)
 {
     const clf_args *args = clf_run_args(run);
     const selecting c = { .run = run, .s = s, .args = args, .marks = marks,

@@ -24,7 +24,7 @@ typedef struct orthoformer_selection {
 clf_status orthoformer_select_plan(clf_plan *plan, orthoformer_selection *selection);
 
 /* marks [B, H, landmarks, width] f32, some [B, landmarks] bytes: which of them there are. */
-clf_status orthoformer_select(clf_run *run, const orthoformer_selection *selection, const clf_tensor *marks,
+clf_status clf__orthoformer_select(clf_run *run, const orthoformer_selection *selection, const clf_tensor *marks,
                               const clf_tensor *some);
 
 #endif
