@@ -200,7 +200,8 @@ CLF_REGISTER_ATTENTION(visual) = {
     .programs = { "attention/visual.cl", "ops/copy.cl" },
     .families = clf__lanes_families,
     .io = clf_attention_io_q,
-    .traits = CLF_TRAIT_LOW_PRECISION | CLF_TRAIT_SQUARE_SEQUENCE | CLF_TRAIT_XFORMERS_LENIENT,
+    .traits = CLF_TRAIT_LOW_PRECISION | CLF_TRAIT_SQUARE_SEQUENCE | CLF_TRAIT_XFORMERS_LENIENT |
+              CLF_TRAIT_DERIVED,
     .parameters = clf__visual_parameters,
     .resolve = visual_resolve,
     .initialise = visual_initialise,
