@@ -132,7 +132,7 @@ enum {
     CLF_TRAIT_SQUARE_SEQUENCE  = 1 << 8, /* the sequence is an image: a perfect square */
     CLF_TRAIT_XFORMERS_LENIENT = 1 << 9, /* under xformers semantics `causal` and `dropout` that the traits do not claim
                                             are no reason to refuse: the part does with them what xFormers did */
-    CLF_TRAIT_DERIVED          = 1 << 10, /* runs on the kernels of another part: the quick tests leave their features to it */
+    CLF_TRAIT_DERIVED          = 1 << 10, /* runs mostly on kernels that other parts and tests try: quick tests do less */
     CLF_TRAIT_SOME_MASKS       = 1 << 11 /* takes an attention mask in some configs, and itself refuses it in the others */
 };
 

@@ -158,5 +158,5 @@ clf_status clf__orthoformer_plan(clf_plan *plan)
     const clf__fused_problem far = clf__orthoformer_far(&call);
     if ((status = clf__fused_plan(plan, &far, &s->far)) || (status = give_all(plan, c, &s->selection)))
         return status;
-    return orthoformer_select_plan(plan, &s->selection);
+    return clf__orthoformer_select_plan(plan, &s->selection);
 }

@@ -6,7 +6,7 @@
 #ifndef CLF_ATTENTION_ORTHOFORMER_RUN_H
 #define CLF_ATTENTION_ORTHOFORMER_RUN_H
 
-#include "attention/clf__orthoformer_select.h"
+#include "attention/orthoformer_select.h"
 #include "fused/fused.h"
 #include "ops/single.h"
 

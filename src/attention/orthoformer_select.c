@@ -1,5 +1,5 @@
 /* Landmarks by orthogonality, by k-means or at random: what is enqueued for it. */
-#include "attention/clf__orthoformer_select.h"
+#include "attention/orthoformer_select.h"
 #include "ops/lanes.h"
 #include <limits.h>
 
@@ -75,7 +75,7 @@ static clf_status make_kernels(clf_plan *plan, orthoformer_selection *s)
     return status;
 }
 
-clf_status orthoformer_select_plan(clf_plan *plan, orthoformer_selection *s)
+clf_status clf__orthoformer_select_plan(clf_plan *plan, orthoformer_selection *s)
 {
     const int64_t items = items_of(s);
 

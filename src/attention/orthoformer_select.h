@@ -21,7 +21,7 @@ typedef struct orthoformer_selection {
 } orthoformer_selection;
 
 /* Reserves memory and makes the kernels. */
-clf_status orthoformer_select_plan(clf_plan *plan, orthoformer_selection *selection);
+clf_status clf__orthoformer_select_plan(clf_plan *plan, orthoformer_selection *selection);
 
 /* marks [B, H, landmarks, width] f32, some [B, landmarks] bytes: which of them there are. */
 clf_status clf__orthoformer_select(clf_run *run, const orthoformer_selection *selection, const clf_tensor *marks,
