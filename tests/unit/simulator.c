@@ -1,4 +1,4 @@
-/* Oclgrind, as the sweeps use it, tells of a race and of a write out of bounds. */
+/* Oclgrind, as the sweeps use it, tells of a race, of a write out of bounds, of a read of what nobody wrote. */
 #include <clformers/clformers.h>
 #include <criterion/criterion.h>
 #include <stdio.h>
@@ -8,7 +8,8 @@
 
 static const char source[] = "__kernel void fine(__global int *x) { x[get_global_id(0)] = 1; }\n"
                              "__kernel void outside(__global int *x) { x[get_global_id(0) + 1] = 1; }\n"
-                             "__kernel void race(__global int *x) { x[0] = get_global_id(0); }\n";
+                             "__kernel void race(__global int *x) { x[0] = get_global_id(0); }\n"
+                             "__kernel void unwritten(__global int *x) { int y[4]; y[0] = 1; x[get_global_id(0)] = y[get_global_id(0)]; }\n";
 
 static cl_kernel build(clf_device *device, const char *name)
 {
@@ -16,7 +17,7 @@ static cl_kernel build(clf_device *device, const char *name)
     cl_device_id id = clf_device_id(device);
     cl_program   program = clCreateProgramWithSource(clf_device_context(device), 1, &text, NULL, NULL);
     cl_kernel    kernel;
-    cr_assert_eq(clBuildProgram(program, 1, &id, "", NULL, NULL), CL_SUCCESS);
+    cr_assert_eq(clBuildProgram(program, 1, &id, "-cl-opt-disable", NULL, NULL), CL_SUCCESS);
     kernel = clCreateKernel(program, name, NULL);
     clReleaseProgram(program);
     cr_assert(kernel);
@@ -80,4 +81,14 @@ Test(simulator, race)
     char text[2000];
     simulate("race", text, sizeof text);
     cr_assert(strstr(text, "race"), "%s", text);
+}
+
+Test(simulator, read_of_what_nobody_wrote)
+{
+    char text[2000];
+    setenv("OCLGRIND_UNINITIALIZED", "1", 1);
+    simulate("unwritten", text, sizeof text);
+    cr_assert(strstr(text, "ninitialized value"), "%s", text);
+    simulate("fine", text, sizeof text);
+    cr_assert(text[0] == 0, "%s", text);
 }
