@@ -5,10 +5,11 @@
  *                    +-------+-------+-------+-------+   row longer
  *      landmarks     |   0   |   1   |       |count-1|   share[l] times the sum of the rows that are kept
  *
- * A work-item owns CLF_LANES neighbouring channels of a row (a landmark, a result) and reads what it needs of other rows;
- * nothing is shared between work-items, and sums run in one order. Tensors are {first element, strides of batch, head,
- * row}; keep, [batch, rows] bytes, may be absent: then all rows are kept. Inside everything is f32, CLF_STORAGE is the
- * type of the tensors of the call, CLF_WEIGHT that of the convolution's weights; `taps` is its length, 0 for none.
+ * A work-item owns CLF_LANES neighbouring channels of a row (a landmark, a result) and reads what it needs of other
+ * rows; nothing is shared between work-items, and sums run in one order. Tensors are {first element, strides of batch,
+ * head, row}; keep, [batch, rows] bytes, may be absent: then all rows are kept. Inside everything is f32, CLF_STORAGE
+ * is the type of the tensors of the call, CLF_WEIGHT that of the convolution's weights; `taps` is its length, 0 for
+ * none.
  */
 #include "prelude/single.cl"
 
@@ -85,9 +86,9 @@ __kernel void clf_nystrom_share(__global const uchar *keep, long4 keep_at, __glo
 }
 
 /* shape: heads, rows, width, count. */
-__kernel void clf_nystrom_landmarks(__global const clf_storage *x, long4 x_at, __global const uchar *keep, long4 keep_at,
-                                    __global const float *share, long4 share_at, __global float *marks, long4 marks_at,
-                                    int4 shape, ulong items)
+__kernel void clf_nystrom_landmarks(__global const clf_storage *x, long4 x_at, __global const uchar *keep,
+                                    long4 keep_at, __global const float *share, long4 share_at, __global float *marks,
+                                    long4 marks_at, int4 shape, ulong items)
 {
     const ulong item = get_global_id(0);
     if (item >= items)
@@ -141,7 +142,8 @@ __kernel void clf_nystrom_gradient(__global const float *row, long4 at, __global
     clf_store_lanes(kept || !hides ? value : (clf_real)(0.0f), to, clf_row_at(p, p.row, to_at), p.left);
 }
 
-/* The gradient of v: its own, and what comes through the convolution. grad: of the result. shape: heads, rows, width. */
+/* The gradient of v: its own, and what comes through the convolution. grad: of the result. shape: heads, rows,
+ * width. */
 __kernel void clf_nystrom_gradient_v(__global const float *row, long4 at, __global const float *grad, long4 grad_at,
                                      __global const uchar *keep, long4 keep_at, __global const clf_weight *weight,
                                      long weight_at, __global clf_storage *to, long4 to_at, int4 shape, int taps,
@@ -164,8 +166,8 @@ __kernel void clf_nystrom_gradient_v(__global const float *row, long4 at, __glob
 /* The gradient of a weight, first for 64 rows of a head: sums[batch][head][chunk][tap].
  * shape: heads, rows, width, chunks. A work-item for each of them. */
 __kernel void clf_nystrom_taps(__global const clf_storage *v, long4 v_at, __global const float *grad, long4 grad_at,
-                               __global const uchar *keep, long4 keep_at, __global float *sums, long sums_at, int4 shape,
-                               int taps, ulong items)
+                               __global const uchar *keep, long4 keep_at, __global float *sums, long sums_at,
+                               int4 shape, int taps, ulong items)
 {
     const ulong item = get_global_id(0);
     if (item >= items)

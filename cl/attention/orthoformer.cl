@@ -87,8 +87,8 @@ __kernel void clf_orthoformer_list(__global const uchar *keep, long4 keep_at, __
 }
 
 /* picks[item][j], j < capacity: rows, `sizes[item]` of them. shape: heads, rows, capacity, at least so many of them
- * (fraction in 2^-24, 0 = all of capacity), mode, stream. Modes: 0 every row, 1 one row of each of equal stretches, 2 any
- * rows, for all items the same; `given` replaces random numbers. list and counts may be absent. */
+ * (fraction in 2^-24, 0 = all of capacity), mode, stream. Modes: 0 every row, 1 one row of each of equal stretches, 2
+ * any rows, for all items the same; `given` replaces random numbers. list and counts may be absent. */
 __kernel void clf_orthoformer_draw(__global const int *list, long list_at, __global const int *counts, long counts_at,
                                    __global const int *given, __global int *picks, long picks_at, __global int *sizes,
                                    long sizes_at, int8 shape, uint fraction, uint8 random, ulong items)
@@ -120,9 +120,9 @@ __kernel void clf_orthoformer_draw(__global const int *list, long list_at, __glo
 
 /* The candidates as columns, of unit length where `unit`; best = 0, or 20 where there is none. shape: heads, width,
  * capacity, columns (a multiple of 16), unit. */
-__kernel void clf_orthoformer_columns(__global const clf_storage *x, long4 x_at, __global const int *picks, long picks_at,
-                                      __global const int *sizes, long sizes_at, __global float *columns, long columns_at,
-                                      __global float *best, long best_at, int8 shape, ulong items)
+__kernel void clf_orthoformer_columns(__global const clf_storage *x, long4 x_at, __global const int *picks,
+                                      long picks_at, __global const int *sizes, long sizes_at, __global float *columns,
+                                      long columns_at, __global float *best, long best_at, int8 shape, ulong items)
 {
     const ulong id = get_global_id(0);
     if (id >= items)
@@ -194,7 +194,8 @@ void clf_orthoformer_step(__global const float *columns, long columns_at, __glob
         const clf_int candidate = first + CLF_LANE;
         for (int d = 0; d < width; d++) {
 #if CLF_LANES == 16
-            const clf_real product = vload16(0, columns + column_at(first, d, width)) * columns[column_at(newest, d, width)];
+            const clf_real product = vload16(0, columns + column_at(first, d, width)) *
+                                     columns[column_at(newest, d, width)];
 #else
             const clf_real product = columns[column_at(first, d, width)] * columns[column_at(newest, d, width)];
 #endif
@@ -238,8 +239,8 @@ void clf_orthoformer_step(__global const float *columns, long columns_at, __glob
 /* The centre that is nearest to a candidate, or points in the most similar direction where `unit`; -1 for none.
  * shape: width, columns, centres, unit. A work-item for CLF_LANES candidates. */
 __kernel void clf_orthoformer_assign(__global const float *columns, long columns_at, __global const int *sizes,
-                                     long sizes_at, __global const float *centres, long centres_at, __global int *nearest,
-                                     long nearest_at, int4 shape, ulong items)
+                                     long sizes_at, __global const float *centres, long centres_at,
+                                     __global int *nearest, long nearest_at, int4 shape, ulong items)
 {
     const ulong id = get_global_id(0);
     if (id >= items)
@@ -296,13 +297,14 @@ __kernel void clf_orthoformer_sums(__global const float *columns, long columns_a
 }
 
 /* The new centres: an empty cluster's is 0. shape: width, centres, chunks. A work-item for each channel. */
-__kernel void clf_orthoformer_centres(__global const float *sums, long sums_at, __global float *centres, long centres_at,
-                                      int4 shape, ulong items)
+__kernel void clf_orthoformer_centres(__global const float *sums, long sums_at, __global float *centres,
+                                      long centres_at, int4 shape, ulong items)
 {
     const ulong id = get_global_id(0);
     if (id >= items)
         return;
-    const int width = shape.x, d = (int)(id % width), k = (int)(id / width % shape.y), item = (int)(id / width / shape.y);
+    const int width = shape.x, d = (int)(id % width), k = (int)(id / width % shape.y),
+              item = (int)(id / width / shape.y);
     float sum = 0.0f, count = 1e-6f;
     sums += sums_at + (long)item * shape.z * shape.y * (width + 1) + (long)k * (width + 1);
     for (int chunk = 0; chunk < shape.z; chunk++) {
@@ -332,10 +334,10 @@ __kernel void clf_orthoformer_unit(__global float *rows, long rows_at, int width
 /* marks[item][first + slot] = the row of a pick, or of the pick that was chosen; 0 where there is none, and `some` says
  * so. shape: heads, width, landmarks in all, first, landmarks from here, capacity of picks. A work-item for each
  * channel of a landmark. */
-__kernel void clf_orthoformer_gather(__global const clf_storage *x, long4 x_at, __global const int *picks, long picks_at,
-                                     __global const int *sizes, long sizes_at, __global const int *chosen, long chosen_at,
-                                     __global float *marks, long marks_at, __global uchar *some, long some_at, int8 shape,
-                                     ulong items)
+__kernel void clf_orthoformer_gather(__global const clf_storage *x, long4 x_at, __global const int *picks,
+                                     long picks_at, __global const int *sizes, long sizes_at,
+                                     __global const int *chosen, long chosen_at, __global float *marks, long marks_at,
+                                     __global uchar *some, long some_at, int8 shape, ulong items)
 {
     const ulong id = get_global_id(0);
     if (id >= items)

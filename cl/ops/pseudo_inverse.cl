@@ -4,8 +4,8 @@
  *     Z <- Z (13 I - A (15 I - A (7 I - A))) / 4        shift between the products, A = K Z
  *
  * c is the largest sum of a column, of a matrix or of all of them; dots and end take the gradient of the first line
- * back to K. Matrices are contiguous, size x size, f32. A work-item for each element, column, row or matrix; sums run in
- * one order, so that results do not depend on the device's scheduling. `at` are first elements.
+ * back to K. Matrices are contiguous, size x size, f32. A work-item for each element, column, row or matrix; sums run
+ * in one order, so that results do not depend on the device's scheduling. `at` are first elements.
  */
 
 __kernel void clf_pinv_columns(__global const float *k, long k_at, __global float *sums, long sums_at, int size,
@@ -35,7 +35,8 @@ __kernel void clf_pinv_scale(__global const float *sums, long sums_at, __global 
         if (sums[i] > sums[best])
             best = i;
     place[place_at + item] = best;
-    scale[scale_at + item] = sums[best] > 0.0f ? 1.0f / sums[best] : 0.0f; /* a matrix of zeros has zeros for an inverse */
+    /* A matrix of zeros has zeros for an inverse. */
+    scale[scale_at + item] = sums[best] > 0.0f ? 1.0f / sums[best] : 0.0f;
 }
 
 __kernel void clf_pinv_start(__global const float *k, long k_at, __global const float *scale, long scale_at,

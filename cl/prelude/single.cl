@@ -40,7 +40,8 @@ static clf_place clf_place_of(ulong item, int heads, int rows, int width)
 {
     const int blocks = (width + CLF_LANES - 1) / CLF_LANES, channel = (int)(item % blocks) * CLF_LANES;
     const ulong head = item / blocks / rows;
-    const clf_place p = { (int)(head / heads), (int)(head % heads), (int)(item / blocks % rows), channel, width - channel };
+    const clf_place p = { (int)(head / heads), (int)(head % heads), (int)(item / blocks % rows), channel,
+                          width - channel };
     return p;
 }
 

@@ -10,16 +10,17 @@ static const clf_field nystrom_fields[] = {
             .doc = "landmarks of a head: means of segments of the sequence; attention is exact where there are no more "
                    "keys (or queries) than that"),
     CLF_INT(nystrom_config, inv_iterations, 6, .min = 1, .max = 100,
-            .doc = "iterations of the pseudo-inverse; 6 are enough for smooth attention, 10 or more where few keys take all"),
+            .doc = "iterations of the pseudo-inverse; 6 are enough for smooth attention, 10 or more where few keys take "
+                   "all"),
     CLF_BOOL(nystrom_config, use_razavi_pinverse, true,
              .doc = "false: the exact pseudo-inverse as far as f32 goes, which is 24 iterations"),
     CLF_BOOL(nystrom_config, pinverse_original_init, false,
              .doc = "xformers semantics: the iteration starts from one scale for the whole batch, so that results of "
                     "items depend on each other"),
-    CLF_INT(nystrom_config, conv_kernel_size, 0, .optional = true, .min = 1,
-            .doc = "adds a convolution of the values along the sequence, so many positions wide (odd), a filter a head"),
-    CLF_STRING(nystrom_config, landmark_pooling, NULL, .optional = true,
-               .doc = "always absent: landmarks are means"),
+    CLF_INT(
+        nystrom_config, conv_kernel_size, 0, .optional = true, .min = 1,
+        .doc = "adds a convolution of the values along the sequence, so many positions wide (odd), a filter a head"),
+    CLF_STRING(nystrom_config, landmark_pooling, NULL, .optional = true, .doc = "always absent: landmarks are means"),
     CLF_STRING(nystrom_config, v_skip_connection, NULL, .optional = true,
                .doc = "always absent: conv_kernel_size adds the convolution"),
     CLF_FIELDS_END
@@ -34,8 +35,9 @@ static clf_status nystrom_resolve(void *config, const clf_args *args)
     if (c->base.causal && !xformers)
         return clf__fail(CLF_UNSUPPORTED, "'causal' is true, but landmarks are means over the future, too");
     if (c->pinverse_original_init && !xformers)
-        return clf__fail(CLF_UNSUPPORTED, "'pinverse_original_init' is true, but no result may depend on the rest of its "
-                                          "batch: use xformers semantics");
+        return clf__fail(CLF_UNSUPPORTED,
+                         "'pinverse_original_init' is true, but no result may depend on the rest of its "
+                         "batch: use xformers semantics");
     if (c->landmark_pooling)
         return clf__fail(CLF_UNSUPPORTED, "'landmark_pooling' is '%s': landmarks are means", c->landmark_pooling);
     if (c->v_skip_connection)
@@ -101,8 +103,8 @@ static const clf_io nystrom_io[] = {
     [CLF_QKV_ATT_MASK] = { "att_mask", "BHQK", CLF_INPUT, CLF_IO_MASK, CLF_IO_OPTIONAL | CLF_IO_BROADCAST,
                            "refused: pairs of a query and a key are never formed" },
     [CLF_QKV_KEY_PADDING_MASK] = { "key_padding_mask", "BK", CLF_INPUT, CLF_IO_MASK, CLF_IO_OPTIONAL | CLF_IO_BROADCAST,
-                                   "which keys are no padding, with as many queries which of those, too; or what is added "
-                                   "to the landmarks' scores, -inf = padding" },
+                                   "which keys are no padding, with as many queries which of those, too; or what is "
+                                   "added to the landmarks' scores, -inf = padding" },
     [CLF_QKV_OUT] = { "out", "BHQE", CLF_OUTPUT, CLF_IO_FLOATING, CLF_IO_DIFFERENTIABLE, "result" },
     CLF_IO_END
 };

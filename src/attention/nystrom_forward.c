@@ -31,7 +31,8 @@ static clf_status make_copies(const nystrom_call *call)
     for (int i = 0; i < 3 && !status; i++)
         if (call->piece[Q_COPY + i].rank > 0)
             status = clf__single_widen(call->run, &call->state->copies, &io[CLF_QKV_Q + i],
-                                       i == 0 && call->state->hides ? &call->piece[KEEP] : &all, &call->piece[Q_COPY + i], 0);
+                                       i == 0 && call->state->hides ? &call->piece[KEEP] : &all,
+                                       &call->piece[Q_COPY + i], 0);
     return status;
 }
 
@@ -101,7 +102,8 @@ static clf_status make_values(const nystrom_call *call)
 static clf_status finish(const nystrom_call *call)
 {
     const clf_tensor *io = call->args->io, all = { .rank = 0 };
-    const cl_long weight_at = call->weight.rank ? (cl_long)(call->weight.offset / clf_dtype_size(call->weight.dtype)) : 0;
+    const cl_long weight_at = call->weight.rank ? (cl_long)(call->weight.offset / clf_dtype_size(call->weight.dtype))
+                                                : 0;
     const cl_int taps = call->state->taps;
     clf_binder binder = clf_bind(call->state->finish);
 

@@ -13,11 +13,13 @@ static clf_status check_xformers(clf_plan *plan, const nystrom_config *c, const 
     if (queries == keys || c->base.semantics != CLF_SEMANTICS_XFORMERS)
         return CLF_SUCCESS;
     if (args->io[CLF_QKV_KEY_PADDING_MASK].rank > 0 || c->base.causal)
-        return clf_plan_refuse(plan, "there are %lld queries and %lld keys: in xformers semantics %s needs as many", queries,
-                               keys, c->base.causal ? "'causal'" : "'key_padding_mask'");
+        return clf_plan_refuse(plan, "there are %lld queries and %lld keys: in xformers semantics %s needs as many",
+                               queries, keys, c->base.causal ? "'causal'" : "'key_padding_mask'");
     if (queries < c->num_landmarks && c->num_landmarks < keys)
-        return clf_plan_refuse(plan, "there are %lld queries and %d landmarks: in xformers semantics a landmark needs a "
-                               "query", queries, c->num_landmarks);
+        return clf_plan_refuse(plan,
+                               "there are %lld queries and %d landmarks: in xformers semantics a landmark needs a "
+                               "query",
+                               queries, c->num_landmarks);
     return CLF_SUCCESS;
 }
 
@@ -62,7 +64,8 @@ typedef struct reserver {
     bool            backward;
 } reserver;
 
-static void reserve(reserver *r, nystrom_piece piece, bool saved, clf_dtype dtype, int rank, int64_t rows, int64_t columns)
+static void reserve(reserver *r, nystrom_piece piece, bool saved, clf_dtype dtype, int rank, int64_t rows,
+                    int64_t columns)
 {
     const int64_t shape[2][4] = { { r->batch, columns }, { r->batch, r->heads, rows, columns } };
     clf_tensor *tensor = &r->state->piece[piece];
@@ -153,7 +156,8 @@ static clf_status make_kernels(clf_plan *plan, const nystrom_call *call, nystrom
     char more[32], options[CLF__LANES_OPTIONS];
     clf_status status = clf__single_plan(plan, s->lanes, call->args->io[CLF_QKV_Q].dtype, &s->copies);
 
-    (void)snprintf(more, sizeof more, "-DCLF_WEIGHT=%d", storage_of(taps ? call->weight.dtype : call->args->io[CLF_QKV_Q].dtype));
+    (void)snprintf(more, sizeof more, "-DCLF_WEIGHT=%d",
+                   storage_of(taps ? call->weight.dtype : call->args->io[CLF_QKV_Q].dtype));
     clf__lanes_options(s->lanes, call->args->io[CLF_QKV_Q].dtype, more, options, sizeof options);
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0] && !status; i++)
         if (kernels[i].wanted)
@@ -195,7 +199,8 @@ clf_status clf__nystrom_plan(clf_plan *plan)
                    .marks = c->num_landmarks, .backward = (clf_plan_passes(plan) & CLF_BACKWARD) != 0 };
     reserve_all(&r);
     nystrom_call call = clf__nystrom_call_of(NULL, s, args);
-    if (s->taps > 0 && (status = clf_instance_parameter(clf_plan_instance(plan), "skip_connection.weight", &call.weight)))
+    if (s->taps > 0 &&
+        (status = clf_instance_parameter(clf_plan_instance(plan), "skip_connection.weight", &call.weight)))
         return status;
     const clf__fused_problem near = clf__nystrom_near(&call);
     if ((status = make_kernels(plan, &call, s)) || (status = clf__fused_plan(plan, &near, &s->near)) || s->exact)

@@ -8,21 +8,33 @@ static const clf_field orthoformer_fields[] = {
     CLF_ATTENTION_FIELDS(orthoformer_config),
     CLF_INT(orthoformer_config, num_landmarks, 32, .min = 1,
             .doc = "landmarks of a head; attention is exact where there are no more keys (or queries) than that"),
-    CLF_FLOAT(orthoformer_config, subsample_fraction, 1, .max = 1,
-              .doc = "orthogonal: the part of the queries among which landmarks are chosen, drawn anew in each call, one of "
-                     "each of equal stretches of the sequence"),
-    CLF_ENUM(orthoformer_config, landmark_selection, SELECT_ORTHOGONAL, selection_names,
-             .doc = "orthogonal: queries whose directions differ most; kmeans, kmeans_spherical: centres of six iterations; "
-                    "random: queries and keys in equal parts. What is random comes from seed and offset of the call"),
-    { .name = "rng.randint.0", .type = CLF_FIELD_TENSOR, .offset = offsetof(orthoformer_config, randint[0]),
-      .dtype = CLF_I32, .optional = true,
+    CLF_FLOAT(
+        orthoformer_config, subsample_fraction, 1, .max = 1,
+        .doc = "orthogonal: the part of the queries among which landmarks are chosen, drawn anew in each call, one of "
+               "each of equal stretches of the sequence"),
+    CLF_ENUM(
+        orthoformer_config, landmark_selection, SELECT_ORTHOGONAL, selection_names,
+        .doc = "orthogonal: queries whose directions differ most; kmeans, kmeans_spherical: centres of six iterations; "
+               "random: queries and keys in equal parts. What is random comes from seed and offset of the call"),
+    { .name = "rng.randint.0",
+      .type = CLF_FIELD_TENSOR,
+      .offset = offsetof(orthoformer_config, randint[0]),
+      .dtype = CLF_I32,
+      .optional = true,
       .doc = "xformers semantics: draws to repeat instead of random ones. The first landmark of each head; with "
              "subsample_fraction the candidates; for random the rows of q" },
-    { .name = "rng.randint.1", .type = CLF_FIELD_TENSOR, .offset = offsetof(orthoformer_config, randint[1]),
-      .dtype = CLF_I32, .optional = true,
+    { .name = "rng.randint.1",
+      .type = CLF_FIELD_TENSOR,
+      .offset = offsetof(orthoformer_config, randint[1]),
+      .dtype = CLF_I32,
+      .optional = true,
       .doc = "the same: with subsample_fraction the first landmark of each head; for random the rows of k" },
-    { .name = "rng.randperm.0", .type = CLF_FIELD_TENSOR, .offset = offsetof(orthoformer_config, randperm),
-      .dtype = CLF_I32, .optional = true, .doc = "the same: for kmeans the queries in an order whose first are the first centres" },
+    { .name = "rng.randperm.0",
+      .type = CLF_FIELD_TENSOR,
+      .offset = offsetof(orthoformer_config, randperm),
+      .dtype = CLF_I32,
+      .optional = true,
+      .doc = "the same: for kmeans the queries in an order whose first are the first centres" },
     CLF_FIELDS_END
 };
 
@@ -37,11 +49,15 @@ static clf_status orthoformer_resolve(void *config, const clf_args *args)
     if (!(c->subsample_fraction > 0))
         return clf__fail(CLF_UNSUPPORTED, "'subsample_fraction' is 0, which leaves nothing to choose from");
     if (!xformers && (c->randint[0] || c->randint[1] || c->randperm))
-        return clf__fail(CLF_UNSUPPORTED, "'%s' is given, but only xformers semantics repeat draws: others take seed and "
-                                          "offset of the call",
-                         c->randint[0] ? "rng.randint.0" : c->randint[1] ? "rng.randint.1" : "rng.randperm.0");
+        return clf__fail(CLF_UNSUPPORTED,
+                         "'%s' is given, but only xformers semantics repeat draws: others take seed and "
+                         "offset of the call",
+                         c->randint[0]   ? "rng.randint.0"
+                         : c->randint[1] ? "rng.randint.1"
+                                         : "rng.randperm.0");
     if (xformers && c->landmark_selection == SELECT_RANDOM && c->num_landmarks < 2)
-        return clf__fail(CLF_UNSUPPORTED, "'num_landmarks' is 1, of which xformers semantics take half from q and half from k");
+        return clf__fail(CLF_UNSUPPORTED,
+                         "'num_landmarks' is 1, of which xformers semantics take half from q and half from k");
     return CLF_SUCCESS;
 }
 

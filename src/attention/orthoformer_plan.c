@@ -20,7 +20,8 @@ static clf_status give(clf_plan *plan, const clf_host_tensor *draws, const char 
     for (int i = 0; i < draws->rank; i++)
         elements *= draws->shape[i];
     if (elements < count)
-        return clf_plan_refuse(plan, "'%s' has %lld numbers, %lld are needed", name, (long long)elements, (long long)count);
+        return clf_plan_refuse(plan, "'%s' has %lld numbers, %lld are needed", name, (long long)elements,
+                               (long long)count);
     for (int64_t i = 0; i < count; i++) {
         const int32_t row = ((const int32_t *)draws->data)[i];
         if (row < 0 || row >= limit)
@@ -43,7 +44,8 @@ static clf_status give_all(clf_plan *plan, const orthoformer_config *c, orthofor
                                       : give(plan, c->randint[0], "rng.randint.0", s->candidates, s->queries, &s->rows);
     case SELECT_RANDOM:
         status = give(plan, c->randint[0], "rng.randint.0", s->from_q, s->queries, &s->rows);
-        return status ? status : give(plan, c->randint[1], "rng.randint.1", s->landmarks - s->from_q, s->keys, &s->key_rows);
+        return status ? status
+                      : give(plan, c->randint[1], "rng.randint.1", s->landmarks - s->from_q, s->keys, &s->key_rows);
     default:
         return give(plan, c->randperm, "rng.randperm.0", s->landmarks, s->queries, &s->rows);
     }
@@ -84,10 +86,12 @@ static void describe_selection(const orthoformer_config *c, const clf_args *args
 static clf_status decide(clf_plan *plan, const orthoformer_config *c, const clf_args *args, orthoformer_state *s)
 {
     const bool xformers = c->base.semantics == CLF_SEMANTICS_XFORMERS, masked = args->io[CLF_QKV_ATT_MASK].rank > 0;
-    const int64_t queries = args->io[CLF_QKV_Q].shape[2], keys = args->io[CLF_QKV_K].shape[2], wanted = c->num_landmarks;
+    const int64_t queries = args->io[CLF_QKV_Q].shape[2], keys = args->io[CLF_QKV_K].shape[2],
+                  wanted = c->num_landmarks;
 
     if (xformers && args->io[CLF_QKV_KEY_PADDING_MASK].rank > 0)
-        return clf_plan_refuse(plan, "'key_padding_mask' is given, but in xformers semantics this mechanism takes none");
+        return clf_plan_refuse(plan,
+                               "'key_padding_mask' is given, but in xformers semantics this mechanism takes none");
     s->exact = xformers ? wanted == keys || queries == 0 || keys == 0 : wanted >= keys || wanted >= queries;
     s->masked = masked && s->exact;
     if (masked && !s->exact && !xformers)
@@ -100,8 +104,8 @@ static clf_status decide(clf_plan *plan, const orthoformer_config *c, const clf_
 
 /* ---- memory ------------------------------------------------------------------------------------------------ */
 
-static void reserve(clf_plan *plan, orthoformer_state *s, orthoformer_piece piece, bool saved, clf_dtype dtype, int rank,
-                    const int64_t *shape)
+static void reserve(clf_plan *plan, orthoformer_state *s, orthoformer_piece piece, bool saved, clf_dtype dtype,
+                    int rank, const int64_t *shape)
 {
     clf_tensor *tensor = &s->piece[piece];
 

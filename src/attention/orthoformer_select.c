@@ -82,8 +82,10 @@ clf_status clf__orthoformer_select_plan(clf_plan *plan, orthoformer_selection *s
     s->columns = (s->candidates + 15) / 16 * 16;
     if (s->candidates > INT_MAX / 2 || s->keys > INT_MAX / 2 || items > INT_MAX / 64 ||
         (s->columns + ORTHOFORMER_CHUNK - 1) / ORTHOFORMER_CHUNK > INT_MAX / 64 / (items > 0 ? items : 1))
-        return clf_plan_refuse(plan, "landmarks are to be chosen among %lld rows in each of %lld heads, which is too large "
-                               "a grid", (long long)s->candidates, (long long)items);
+        return clf_plan_refuse(plan,
+                               "landmarks are to be chosen among %lld rows in each of %lld heads, which is too large "
+                               "a grid",
+                               (long long)s->candidates, (long long)items);
     reserve(plan, s);
     return make_kernels(plan, s);
 }
@@ -144,8 +146,8 @@ static clf_status list(const selecting *c)
 }
 
 /* picks = `capacity` rows out of `rows`, or so many of them as `fraction` says. */
-static clf_status draw(const selecting *c, bool keys, int64_t capacity, uint32_t fraction, int mode, int stream, cl_mem given,
-                       uint64_t picks, uint64_t sizes)
+static clf_status draw(const selecting *c, bool keys, int64_t capacity, uint32_t fraction, int mode, int stream,
+                       cl_mem given, uint64_t picks, uint64_t sizes)
 {
     const orthoformer_selection *s = c->s;
     const bool listed = s->padded && (keys || s->alike);
@@ -210,8 +212,8 @@ static clf_status gather(const selecting *c, const clf_tensor *x, uint64_t picks
 static clf_status step(const selecting *c, int64_t number)
 {
     const orthoformer_selection *s = c->s;
-    const cl_int8 shape = { { (cl_int)s->width, (cl_int)s->columns, (cl_int)number, (cl_int)s->landmarks, (cl_int)s->chunks,
-                              (cl_int)items_of(s) } };
+    const cl_int8 shape = { { (cl_int)s->width, (cl_int)s->columns, (cl_int)number, (cl_int)s->landmarks,
+                              (cl_int)s->chunks, (cl_int)items_of(s) } };
     const size_t local = s->lanes == 1 ? 64 : 1, global = (size_t)(items_of(s) * s->chunks) * local;
     clf_binder binder = clf_bind(s->step);
 
@@ -236,7 +238,8 @@ static clf_status select_orthogonal(const selecting *c, const clf_tensor *some)
         status = make_columns(c, true);
     for (int64_t i = 0; i < s->landmarks && !status; i++)
         status = step(c, i);
-    return status ? status : gather(c, &c->args->io[CLF_QKV_Q], s->picks, s->sizes, true, s->candidates, 0, s->landmarks, some);
+    return status ? status
+                  : gather(c, &c->args->io[CLF_QKV_Q], s->picks, s->sizes, true, s->candidates, 0, s->landmarks, some);
 }
 
 static clf_status iterate(const selecting *c, bool unit)
@@ -280,10 +283,12 @@ static clf_status select_kmeans(const selecting *c, const clf_tensor *some)
 {
     const orthoformer_selection *s = c->s;
     const bool unit = s->selection == SELECT_KMEANS_SPHERICAL;
-    clf_status status = draw(c, false, s->landmarks, 0, DRAW_STRETCHES, STREAM_ROWS, s->rows, s->key_picks, s->key_sizes);
+    clf_status status = draw(c, false, s->landmarks, 0, DRAW_STRETCHES, STREAM_ROWS, s->rows, s->key_picks,
+                             s->key_sizes);
 
     if (status ||
-        (status = gather(c, &c->args->io[CLF_QKV_Q], s->key_picks, s->key_sizes, false, s->landmarks, 0, s->landmarks, some)) ||
+        (status = gather(c, &c->args->io[CLF_QKV_Q], s->key_picks, s->key_sizes, false, s->landmarks, 0, s->landmarks,
+                         some)) ||
         (status = draw(c, false, s->candidates, 0, DRAW_ALL, STREAM_ROWS, NULL, s->picks, s->sizes)) ||
         (status = make_columns(c, unit)) || (unit && (status = make_unit(c))))
         return status;
@@ -309,7 +314,8 @@ static clf_status select_random(const selecting *c, const clf_tensor *some)
     return gather(c, &c->args->io[CLF_QKV_K], s->key_picks, s->key_sizes, false, from_k, s->from_q, from_k, some);
 }
 
-clf_status clf__orthoformer_select(clf_run *run, const orthoformer_selection *s, const clf_tensor *marks, const clf_tensor *some)
+clf_status clf__orthoformer_select(clf_run *run, const orthoformer_selection *s, const clf_tensor *marks,
+                                   const clf_tensor *some)
 {
     const clf_args *args = clf_run_args(run);
     const selecting c = { .run = run, .s = s, .args = args, .marks = marks,

@@ -17,7 +17,8 @@ typedef struct orthoformer_selection {
     uint32_t  fraction;        /* of the rows that are candidates in 2^-24, 0 = as many as there is room for */
     cl_mem    first, rows, key_rows; /* given draws, NULL = none */
     cl_kernel list, draw, columns_of, step, assign, sums, centres, unit, gather;
-    uint64_t  lists, counts, picks, key_picks, sizes, key_sizes, column, best, least, chosen, nearest, partial; /* bytes */
+    uint64_t lists, counts, picks, key_picks, sizes, key_sizes, column, best, least, chosen, nearest,
+        partial; /* bytes */
 } orthoformer_selection;
 
 /* Reserves memory and makes the kernels. */

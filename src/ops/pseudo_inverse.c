@@ -211,8 +211,8 @@ static clf_status multiply_left(clf_run *run, const clf__pinv *p, float alpha, c
 }
 
 /* c = alpha a b^T + beta c */
-static clf_status multiply_right(clf_run *run, const clf__pinv *p, float alpha, const clf_tensor *a, const clf_tensor *b,
-                                 float beta, const clf_tensor *c)
+static clf_status multiply_right(clf_run *run, const clf__pinv *p, float alpha, const clf_tensor *a,
+                                 const clf_tensor *b, float beta, const clf_tensor *c)
 {
     return clf__gemm(run, &p->right, &(clf__gemm_problem){ .a = *a, .b = clf__gemm_transposed(b), .c = *c,
                                                             .alpha = alpha, .beta = beta });

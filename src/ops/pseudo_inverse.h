@@ -3,8 +3,8 @@
  *
  *     Z = K^T / c,  then `iterations` times  Z = Z (13 I - A (15 I - A (7 I - A))) / 4  with A = K Z
  *
- * Rows and columns of K that are 0 stay 0 in Z. A singular value s converges in about log(c / s^2) / 1.2 + 2 iterations.
- * The gradient is that of the iteration as it ran.
+ * Rows and columns of K that are 0 stay 0 in Z. A singular value s converges in about log(c / s^2) / 1.2 + 2
+ * iterations. The gradient is that of the iteration as it ran.
  */
 #ifndef CLF_OPS_PSEUDO_INVERSE_H
 #define CLF_OPS_PSEUDO_INVERSE_H
@@ -20,13 +20,13 @@ typedef struct clf__pinv {
     bool             shared, backward;
     clf__gemm_choice plain, left, right;       /* a b, a^T b, a b^T */
     cl_kernel        columns, scale, start, shift, dots, end;
-    uint64_t         sums, scales, places;     /* bytes; the last two and iterates into saved when backward is planned */
+    uint64_t sums, scales, places; /* bytes; the last two and iterates into saved when backward is planned */
     uint64_t         iterates;
     uint64_t         work[CLF__PINV_WORK];     /* matrices in the workspace */
 } clf__pinv;
 
-/* For K of [batch, heads, size, size], contiguous f32. `shared`: one c for all matrices. Refuses more than 2^31 - 1 rows
- * in all. */
+/* For K of [batch, heads, size, size], contiguous f32. `shared`: one c for all matrices. Refuses more than 2^31 - 1
+ * rows in all. */
 clf_status clf__pinv_plan(clf_plan *plan, int64_t batch, int64_t heads, int64_t size, int iterations, bool shared,
                           clf__pinv *pinv);
 

@@ -29,7 +29,8 @@ void clf__single_bind(clf_binder *binder, const clf_tensor *tensor)
 
 void clf__single_bind_shape(clf_binder *binder, const clf_tensor *tensor, int64_t last)
 {
-    const cl_int4 shape = { { (cl_int)tensor->shape[1], (cl_int)tensor->shape[2], (cl_int)tensor->shape[3], (cl_int)last } };
+    const cl_int4 shape = { { (cl_int)tensor->shape[1], (cl_int)tensor->shape[2], (cl_int)tensor->shape[3],
+                              (cl_int)last } };
     clf_bind_value(binder, &shape, sizeof shape);
 }
 

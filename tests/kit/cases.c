@@ -146,7 +146,8 @@ static void add_shapes(generator *g)
 
 static void add_widths(generator *g)
 {
-    static const int64_t large[] = { 1, 8, 40, 59, 80, 111, 128, 256 }, small[] = { 1, 5, 40 }, narrow[] = { 1, 40, 59 };
+    static const int64_t large[] = { 1, 8, 40, 59, 80, 111, 128, 256 }, small[] = { 1, 5, 40 },
+                         narrow[] = { 1, 40, 59 };
     const int64_t       *widths = g->small ? small : g->narrow ? narrow : large;
     for (int i = 0; has_letter(g, 'D') && i < (widths == large ? 8 : 3); i++)
         set_width(vary(g), widths[i], widths[i]);
@@ -432,8 +433,8 @@ static void add_variant(generator *g, const char *members)
     if (claims(g, CLF_TRAIT_VALUE_WIDTH))
         set_width(vary_variant(g, members), KIT_EXTENT(&g->plain, 'D'), g->small ? 5 : 40);
     vary_variant(g, members)->values = KIT_PEAKY;
-    for (uint32_t bit = 1, bits = entries(g, is_differentiable_input); g->component->descriptor->backward && bit && bit <= bits;
-         bit <<= 1)
+    for (uint32_t bit = 1, bits = entries(g, is_differentiable_input);
+         g->component->descriptor->backward && bit && bit <= bits; bit <<= 1)
         if (bits & bit)
             vary_variant(g, members)->no_gradient = bits & ~bit;
 }

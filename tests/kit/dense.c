@@ -38,8 +38,8 @@ double clf__dense_add(const clf__dense *dense, double sum, double a, double b)
     return clf_reference_add(dense->reference, sum, a, b);
 }
 
-void clf__dense_multiply(const clf__dense *d, clf__turn turn, double alpha, const double *a, const double *b, int64_t rows,
-                         int64_t depth, int64_t columns, bool more, double *c)
+void clf__dense_multiply(const clf__dense *d, clf__turn turn, double alpha, const double *a, const double *b,
+                         int64_t rows, int64_t depth, int64_t columns, bool more, double *c)
 {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++) {
@@ -123,8 +123,8 @@ static double dot(const clf__dense *d, const double *a, const double *b, int64_t
 }
 
 void clf__dense_attend_back(const clf__dense *d, const clf__scores *s, const double *weights, const double *v,
-                            int64_t value_width, const double *out, const double *grad_out, double *grad_q, double *grad_k,
-                            double *grad_v)
+                            int64_t value_width, const double *out, const double *grad_out, double *grad_q,
+                            double *grad_k, double *grad_v)
 {
     for (int64_t i = 0; i < s->rows; i++) {
         const double *g = grad_out + i * value_width, delta = dot(d, out + i * value_width, g, value_width);
@@ -141,8 +141,8 @@ void clf__dense_attend_back(const clf__dense *d, const clf__scores *s, const dou
     }
 }
 
-void clf__dense_soften_back(const clf__dense *d, const clf__scores *s, const double *weights, double *grad, double *grad_q,
-                            double *grad_k)
+void clf__dense_soften_back(const clf__dense *d, const clf__scores *s, const double *weights, double *grad,
+                            double *grad_q, double *grad_k)
 {
     for (int64_t i = 0; i < s->rows; i++) {
         const double *w = weights + i * s->columns;

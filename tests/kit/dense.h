@@ -38,8 +38,8 @@ void clf__dense_attend(const clf__dense *dense, const clf__scores *scores, const
                        double *weights, double *out);
 /* From grad_out to the gradients of q, k and v, which are added, with delta = out grad_out. */
 void clf__dense_attend_back(const clf__dense *dense, const clf__scores *scores, const double *weights, const double *v,
-                            int64_t value_width, const double *out, const double *grad_out, double *grad_q, double *grad_k,
-                            double *grad_v);
+                            int64_t value_width, const double *out, const double *grad_out, double *grad_q,
+                            double *grad_k, double *grad_v);
 
 /* Softmax of the scores as such; a row that sees nothing is 0. */
 void clf__dense_soften(const clf__dense *dense, const clf__scores *scores, double *weights);

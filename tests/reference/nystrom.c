@@ -91,8 +91,8 @@ static void pool(problem *p, int64_t item, const double *x, int64_t rows, bool m
     }
 }
 
-static void pool_back(const problem *p, int64_t item, int64_t rows, bool masked, const double *share, const double *grad,
-                      double *to)
+static void pool_back(const problem *p, int64_t item, int64_t rows, bool masked, const double *share,
+                      const double *grad, double *to)
 {
     for (int64_t l = 0; l < p->marks; l++)
         for (int64_t i = start_of(l, rows, p->marks); i < start_of(l + 1, rows, p->marks); i++)
@@ -155,7 +155,8 @@ static void soften_back(problem *p, const double *weights, double *grad, const d
 }
 
 static void attend_back(problem *p, const double *weights, const double *out, const double *grad_out, const double *q,
-                        const double *k, const double *v, int64_t rows, int64_t columns, double *grad_q, double *grad_k, double *grad_v)
+                        const double *k, const double *v, int64_t rows, int64_t columns, double *grad_q, double *grad_k,
+                        double *grad_v)
 {
     const clf__scores scores = scores_of(p, NULL, q, k, rows, columns);
 
@@ -418,9 +419,16 @@ clf_status clf_reference_nystrom(const clf_reference *reference)
 {
     const clf_tensor *io = reference->args->io;
     const nystrom_config *c = reference->config;
-    problem p = { .d = { .reference = reference }, .r = reference, .c = c, .items = io[CLF_QKV_Q].shape[0] * io[CLF_QKV_Q].shape[1],
-                  .heads = io[CLF_QKV_Q].shape[1], .queries = io[CLF_QKV_Q].shape[2], .keys = io[CLF_QKV_K].shape[2],
-                  .width = io[CLF_QKV_Q].shape[3], .value_width = io[CLF_QKV_V].shape[3], .marks = c->num_landmarks,
+    problem p = { .d = { .reference = reference },
+                  .r = reference,
+                  .c = c,
+                  .items = io[CLF_QKV_Q].shape[0] * io[CLF_QKV_Q].shape[1],
+                  .heads = io[CLF_QKV_Q].shape[1],
+                  .queries = io[CLF_QKV_Q].shape[2],
+                  .keys = io[CLF_QKV_K].shape[2],
+                  .width = io[CLF_QKV_Q].shape[3],
+                  .value_width = io[CLF_QKV_V].shape[3],
+                  .marks = c->num_landmarks,
                   .xformers = c->base.semantics == CLF_SEMANTICS_XFORMERS,
                   .iterations = c->use_razavi_pinverse ? c->inv_iterations : NYSTROM_CONVERGED };
     head *heads = calloc((size_t)p.items + 1, sizeof *heads);

@@ -114,8 +114,8 @@ static int64_t list_rows(const problem *p, int64_t item, bool of_keys, int64_t *
 }
 
 /* `size` of the rows in a list of `count`; answers how many. */
-static int64_t draw(const problem *p, int64_t item, const int64_t *list, int64_t count, int64_t size, bool any, int stream,
-                    const clf_host_tensor *given, int64_t *picks)
+static int64_t draw(const problem *p, int64_t item, const int64_t *list, int64_t count, int64_t size, bool any,
+                    int stream, const clf_host_tensor *given, int64_t *picks)
 {
     size = any || size < count ? size : count;
     for (int64_t j = 0; j < size; j++) {
@@ -157,8 +157,8 @@ static void choose_orthogonal(const problem *p, int64_t item, choice *c)
     memcpy(c->picks, c->list, (size_t)count * sizeof *c->picks);
     if (sampled) {
         size = (int64_t)(((uint64_t)count * fraction) >> 24);
-        size = draw(p, item, c->list, count, size < p->marks ? p->marks : size, p->xformers, STREAM_ROWS, p->c->randint[0],
-                    c->picks);
+        size = draw(p, item, c->list, count, size < p->marks ? p->marks : size, p->xformers, STREAM_ROWS,
+                    p->c->randint[0], c->picks);
     }
     for (int64_t i = 0; i < size; i++) {
         copy_row(p, CLF_QKV_Q, item, c->picks[i], c->rows + i * p->width);
@@ -329,12 +329,13 @@ static void attend(problem *p, int64_t item, const double *marks, int64_t there)
     const clf_reference *r = p->r;
     clf__dense *d = &p->d;
     const int64_t values = p->value_width, columns = marks ? there : p->keys;
-    const double *q = r->io[CLF_QKV_Q] + item * p->queries * p->width, *k = r->io[CLF_QKV_K] + item * p->keys * p->width;
+    const double *q = r->io[CLF_QKV_Q] + item * p->queries * p->width,
+                 *k = r->io[CLF_QKV_K] + item * p->keys * p->width;
     const double *v = r->io[CLF_QKV_V] + item * p->keys * values;
     const hiding hide = { p, item, !marks };
     const clf__scores far = { marks, k, there, p->keys, p->width, p->scale, hidden, &hide, false };
-    const clf__scores near = { q, marks ? marks : k, p->queries, columns, p->width, p->scale, marks ? NULL : hidden, &hide,
-                               !marks };
+    const clf__scores near = { q,        marks ? marks : k,     p->queries, columns, p->width,
+                               p->scale, marks ? NULL : hidden, &hide,      !marks };
     double *far_weights = clf__dense_take(d, there * p->keys), *known = clf__dense_take(d, there * values);
     double *weights = clf__dense_take(d, p->queries * columns), *x = clf__dense_take(d, p->queries * values);
     double *grad_x = clf__dense_take(d, p->queries * values), *grad_q = clf__dense_take(d, p->queries * p->width);
@@ -380,9 +381,15 @@ clf_status clf_reference_orthoformer(const clf_reference *reference)
 {
     const clf_tensor *io = reference->args->io;
     const orthoformer_config *c = reference->config;
-    problem p = { .d = { .reference = reference }, .r = reference, .c = c, .items = io[CLF_QKV_Q].shape[0] * io[CLF_QKV_Q].shape[1],
-                  .heads = io[CLF_QKV_Q].shape[1], .queries = io[CLF_QKV_Q].shape[2], .keys = io[CLF_QKV_K].shape[2],
-                  .width = io[CLF_QKV_Q].shape[3], .value_width = io[CLF_QKV_V].shape[3],
+    problem p = { .d = { .reference = reference },
+                  .r = reference,
+                  .c = c,
+                  .items = io[CLF_QKV_Q].shape[0] * io[CLF_QKV_Q].shape[1],
+                  .heads = io[CLF_QKV_Q].shape[1],
+                  .queries = io[CLF_QKV_Q].shape[2],
+                  .keys = io[CLF_QKV_K].shape[2],
+                  .width = io[CLF_QKV_Q].shape[3],
+                  .value_width = io[CLF_QKV_V].shape[3],
                   .xformers = c->base.semantics == CLF_SEMANTICS_XFORMERS };
     double *own = NULL, **frozen = reference->frozen ? reference->frozen : &own;
     clf_status status = CLF_SUCCESS;

@@ -17,33 +17,92 @@ typedef struct row {
 enum { ITEMS = 2, LENGTH = 16, WIDTH = 8, COUNT = ITEMS * LENGTH * WIDTH };
 
 static const row rows[] = {
-    { "\"name\": \"nystrom\", \"num_landmarks\": 4", false, true, 1, false,
-      { 0.355040896, 1.72895002, -1.66000665, 0.662788818, 0.429589316, -0.282983552, 21.0487898, 7.32699329 }, 0 },
-    { "\"name\": \"nystrom\", \"num_landmarks\": 4, \"pinverse_original_init\": true", true, false, 1, false,
-      { 0.355040896, 1.72895002, -1.66000665, 0.662788818, 0.428450976, -0.28182185, 21.0397187, 7.32482649 }, 0 },
-    { "\"name\": \"nystrom\", \"num_landmarks\": 4, \"use_razavi_pinverse\": false", false, true, 1, false,
+    { "\"name\": \"nystrom\", \"num_landmarks\": 4",
+      false,
+      true,
+      1,
+      false,
+      { 0.355040896, 1.72895002, -1.66000665, 0.662788818, 0.429589316, -0.282983552, 21.0487898, 7.32699329 },
+      0 },
+    { "\"name\": \"nystrom\", \"num_landmarks\": 4, \"pinverse_original_init\": true",
+      true,
+      false,
+      1,
+      false,
+      { 0.355040896, 1.72895002, -1.66000665, 0.662788818, 0.428450976, -0.28182185, 21.0397187, 7.32482649 },
+      0 },
+    { "\"name\": \"nystrom\", \"num_landmarks\": 4, \"use_razavi_pinverse\": false",
+      false,
+      true,
+      1,
+      false,
       { -5.30562353, 3.69604345, -4.2979549, -8.19944468, 0.975014339, -0.85536776, 29.9459986, 54.5412488 },
       5e-5 /* it amplifies that inputs are rounded */ },
-    { "\"name\": \"nystrom\", \"num_landmarks\": 5", false, true, 1, false,
-      { -0.290019042, 1.21923701, -0.537438113, 0.23493611, -0.43117675, -0.142042371, 21.9143106, 7.64001708 }, 0 },
-    { "\"name\": \"nystrom\", \"num_landmarks\": 16", false, true, 1, false,
-      { -0.292290382, 0.857188422, -0.216861491, -0.0949344622, 0.0671061982, 0.111672192, 22.9293483, 7.45813465 }, 0 },
-    { "\"name\": \"nystrom\", \"num_landmarks\": 4", true, false, 1, true,
-      { 0.177581353, 0.674781919, -0.481422468, 0.147033838, -0.0269394692, 0.291487005, 40.4858518, 6.17089683 }, 0 },
-    { "\"name\": \"nystrom\", \"num_landmarks\": 4, \"num_heads\": 2, \"conv_kernel_size\": 3", false, true, 2, false,
-      { 0.690105735, 1.78494457, -2.18195865, 0.425264897, 0.247288112, -0.503878161, 27.4425943, 12.7104773 }, 0 },
-    { "\"name\": \"nystrom\", \"num_landmarks\": 4, \"causal\": true", true, false, 1, false,
-      { 0.882312099, 2.15826676, 2.46497834, 2.17020597, 2.67151566, -2.86201561, 83.345575, 19.4445771 }, 0 },
-    { "\"name\": \"orthoformer\", \"num_landmarks\": 4, \"rng.randint.0\": [0, 0]", true, false, 1, false,
-      { -0.241755674, 0.806230088, -0.177001017, -0.123854752, 0.0695709178, 0.114371688, 41.9211229, 6.87351948 }, 0 },
-    { "\"name\": \"orthoformer\", \"num_landmarks\": 4, \"landmark_selection\": \"kmeans\", \"rng.randperm.0\": [0, 1, 2, 3]",
-      true, false, 1, false,
-      { 0.20654387, 0.326071336, -0.225252419, -0.243728232, -0.0579157948, 0.193740086, 21.2897675, 5.42297777 }, 0 },
+    { "\"name\": \"nystrom\", \"num_landmarks\": 5",
+      false,
+      true,
+      1,
+      false,
+      { -0.290019042, 1.21923701, -0.537438113, 0.23493611, -0.43117675, -0.142042371, 21.9143106, 7.64001708 },
+      0 },
+    { "\"name\": \"nystrom\", \"num_landmarks\": 16",
+      false,
+      true,
+      1,
+      false,
+      { -0.292290382, 0.857188422, -0.216861491, -0.0949344622, 0.0671061982, 0.111672192, 22.9293483, 7.45813465 },
+      0 },
+    { "\"name\": \"nystrom\", \"num_landmarks\": 4",
+      true,
+      false,
+      1,
+      true,
+      { 0.177581353, 0.674781919, -0.481422468, 0.147033838, -0.0269394692, 0.291487005, 40.4858518, 6.17089683 },
+      0 },
+    { "\"name\": \"nystrom\", \"num_landmarks\": 4, \"num_heads\": 2, \"conv_kernel_size\": 3",
+      false,
+      true,
+      2,
+      false,
+      { 0.690105735, 1.78494457, -2.18195865, 0.425264897, 0.247288112, -0.503878161, 27.4425943, 12.7104773 },
+      0 },
+    { "\"name\": \"nystrom\", \"num_landmarks\": 4, \"causal\": true",
+      true,
+      false,
+      1,
+      false,
+      { 0.882312099, 2.15826676, 2.46497834, 2.17020597, 2.67151566, -2.86201561, 83.345575, 19.4445771 },
+      0 },
+    { "\"name\": \"orthoformer\", \"num_landmarks\": 4, \"rng.randint.0\": [0, 0]",
+      true,
+      false,
+      1,
+      false,
+      { -0.241755674, 0.806230088, -0.177001017, -0.123854752, 0.0695709178, 0.114371688, 41.9211229, 6.87351948 },
+      0 },
+    { "\"name\": \"orthoformer\", \"num_landmarks\": 4, \"landmark_selection\": \"kmeans\", \"rng.randperm.0\": [0, 1, "
+      "2, 3]",
+      true,
+      false,
+      1,
+      false,
+      { 0.20654387, 0.326071336, -0.225252419, -0.243728232, -0.0579157948, 0.193740086, 21.2897675, 5.42297777 },
+      0 },
     { "\"name\": \"orthoformer\", \"num_landmarks\": 4, \"landmark_selection\": \"kmeans_spherical\", "
-      "\"rng.randperm.0\": [0, 1, 2, 3]", true, false, 1, false,
-      { 0.271865895, 0.252551257, -0.201039924, -0.259551474, -0.0411717657, 0.203835976, 22.4376852, 4.65736755 }, 0 },
-    { "\"name\": \"orthoformer\", \"num_landmarks\": 16", false, true, 1, false,
-      { -0.292290382, 0.857188422, -0.216861491, -0.0949344622, 0.0671061982, 0.111672192, 22.9293483, 7.45813465 }, 0 },
+      "\"rng.randperm.0\": [0, 1, 2, 3]",
+      true,
+      false,
+      1,
+      false,
+      { 0.271865895, 0.252551257, -0.201039924, -0.259551474, -0.0411717657, 0.203835976, 22.4376852, 4.65736755 },
+      0 },
+    { "\"name\": \"orthoformer\", \"num_landmarks\": 16",
+      false,
+      true,
+      1,
+      false,
+      { -0.292290382, 0.857188422, -0.216861491, -0.0949344622, 0.0671061982, 0.111672192, 22.9293483, 7.45813465 },
+      0 },
 };
 
 static void generate(uint32_t seed, int64_t count, double scale, float *to)
@@ -56,8 +115,8 @@ static void generate(uint32_t seed, int64_t count, double scale, float *to)
 }
 
 /* The first `length` positions of both items, the last `padding` of them padding. */
-static clf_status run(clf_device *device, const char *config, int64_t heads, int64_t length, int64_t padding, uint64_t seed,
-                      float *out)
+static clf_status run(clf_device *device, const char *config, int64_t heads, int64_t length, int64_t padding,
+                      uint64_t seed, float *out)
 {
     const int64_t shape[] = { ITEMS / heads, heads, length, WIDTH }, mask_shape[] = { ITEMS / heads, length };
     const int     slots[] = { CLF_QKV_Q, CLF_QKV_K, CLF_QKV_V, CLF_QKV_OUT };
@@ -101,7 +160,8 @@ static void check_row(clf_device *device, const row *expected, bool xformers)
     float        out[COUNT];
     char         config[256];
 
-    (void)snprintf(config, sizeof config, "{%s, \"semantics\": \"%s\"}", expected->config, xformers ? "xformers" : "paper");
+    (void)snprintf(config, sizeof config, "{%s, \"semantics\": \"%s\"}", expected->config,
+                   xformers ? "xformers" : "paper");
     cr_assert_eq(run(device, config, expected->heads, LENGTH, expected->padded ? 3 : 0, 0, out), CLF_SUCCESS, "%s: %s",
                  config, clf_error_message());
     for (int i = 0; i < COUNT; i++) {
@@ -112,8 +172,9 @@ static void check_row(clf_device *device, const row *expected, bool xformers)
     for (int i = 0; i < 6; i++)
         got[i] = (double)out[i < 4 ? i : COUNT - 6 + i];
     for (int i = 0; i < 8; i++)
-        cr_expect(fabs(got[i] - expected->values[i]) <= near * (i < 6 ? 1 : 4), "%s: %s: number %d is %.9g, expected %.9g",
-                  clf_device_get_info(device)->name, config, i, got[i], expected->values[i]);
+        cr_expect(fabs(got[i] - expected->values[i]) <= near * (i < 6 ? 1 : 4),
+                  "%s: %s: number %d is %.9g, expected %.9g", clf_device_get_info(device)->name, config, i, got[i],
+                  expected->values[i]);
 }
 
 static void check_rows(clf_device *device)
@@ -147,8 +208,10 @@ static void check_padding(clf_device *device)
 
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
         double worst = 0;
-        cr_assert_eq(run(device, pairs[i].padded, 2, LENGTH, LENGTH / 2, 7, padded), CLF_SUCCESS, "%s", clf_error_message());
-        cr_assert_eq(run(device, pairs[i].shorter, 2, LENGTH / 2, 0, 7, shorter), CLF_SUCCESS, "%s", clf_error_message());
+        cr_assert_eq(run(device, pairs[i].padded, 2, LENGTH, LENGTH / 2, 7, padded), CLF_SUCCESS, "%s",
+                     clf_error_message());
+        cr_assert_eq(run(device, pairs[i].shorter, 2, LENGTH / 2, 0, 7, shorter), CLF_SUCCESS, "%s",
+                     clf_error_message());
         for (int n = 0; n < COUNT / 2; n++)
             worst = fmax(worst, fabs((double)(shorter[n] - padded[n / (COUNT / 4) * (COUNT / 2) + n % (COUNT / 4)])));
         cr_expect(worst <= 1e-5, "%s: %s: %g", clf_device_get_info(device)->name, pairs[i].padded, worst);
@@ -218,8 +281,9 @@ Test(zoo_landmarks, refusals)
         cr_expect_eq(run(device, wrong[i].config, 1, LENGTH, 0, 0, out), CLF_UNSUPPORTED, "%s", wrong[i].config);
         cr_expect(strstr(clf_error_message(), wrong[i].field), "%s: %s", wrong[i].config, clf_error_message());
     }
-    cr_expect_eq(run(device, "{\"name\": \"orthoformer\", \"num_landmarks\": 3, \"semantics\": \"xformers\"}", 1, LENGTH, 3, 0,
-                     out), CLF_UNSUPPORTED);
+    cr_expect_eq(run(device, "{\"name\": \"orthoformer\", \"num_landmarks\": 3, \"semantics\": \"xformers\"}", 1,
+                     LENGTH, 3, 0, out),
+                 CLF_UNSUPPORTED);
     cr_expect(strstr(clf_error_message(), "key_padding_mask"), "%s", clf_error_message());
     clf_device_release(device);
 }
