@@ -109,8 +109,8 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
 
 const clf__fused_family clf__fused_nvidia_wgmma = {
     .name = "nvidia_wgmma",
-    .forward_features = CLF__FUSED_WINDOW | CLF__FUSED_GROUPS | CLF__FUSED_SINKS,
-    .backward_features = CLF__FUSED_WINDOW | CLF__FUSED_SINKS,
+    .forward_features = CLF__FUSED_WINDOW, /* for more, see nvidia_mma.c */
+    .backward_features = CLF__FUSED_WINDOW,
     .supports = supports,
     .plan = plan,
     .forward = clf__nvidia_forward,
