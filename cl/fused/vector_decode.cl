@@ -22,6 +22,9 @@
  */
 #include "fused/decode_rows.cl"
 
+#ifndef CLF_PREFETCH
+#define CLF_PREFETCH 0 /* 1: instructions that fetch ahead exist */
+#endif
 #ifndef CLF_KEYS
 #define CLF_KEYS 32 /* of a block, a multiple of 16 */
 #endif
@@ -98,7 +101,8 @@ static float16 sum_each(const float16 *x)
            (float16)(a.s1, b.s1, a.s3, b.s3, a.s5, b.s5, a.s7, b.s7, a.s9, b.s9, a.sb, b.sb, a.sd, b.sd, a.sf, b.sf);
 }
 
-#ifdef __has_builtin
+/* PoCL's prefetch() does nothing; its compiler is clang, whose built-in function takes any address as a number. */
+#if CLF_PREFETCH && defined(__has_builtin)
 #if __has_builtin(__builtin_prefetch)
 #define FETCH(p) __builtin_prefetch((const void *)(size_t)(p))
 #endif

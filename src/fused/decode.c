@@ -136,9 +136,10 @@ static clf_status plan_as(clf_plan *plan, const clf__fused_problem *problem, con
     fused->scratch = clf_plan_workspace(plan, sums * (uint64_t)((s.value_width + 15) / 16 * 16) * sizeof(float));
     fused->delta_sums = clf_plan_workspace(plan, sums * 2 * sizeof(float));
 
-    (void)snprintf(more, sizeof more, "-DCLF_LANES=%d -DCLF_ROWS=%d -DCLF_BITS=%d -DCLF_SPAN=%d -DCLF_PAGES=%d",
-                   lanes, rows, problem->bits,
-                   problem->bits ? (int)(s.width / (problem->k_scales.shape[3] / 2)) : 0, problem->block_table.rank > 0);
+    (void)snprintf(more, sizeof more, "-DCLF_LANES=%d -DCLF_ROWS=%d -DCLF_BITS=%d -DCLF_SPAN=%d -DCLF_PAGES=%d "
+                   "-DCLF_PREFETCH=%d", lanes, rows, problem->bits,
+                   problem->bits ? (int)(s.width / (problem->k_scales.shape[3] / 2)) : 0, problem->block_table.rank > 0,
+                   !clf_device_get_info(clf_plan_device(plan))->simulator);
     clf__fused_options(problem, (int)s.width, (int)s.value_width, more, options, sizeof options);
     (void)snprintf(path, sizeof path, "fused/%s_decode.cl", style);
     (void)snprintf(name, sizeof name, "clf_fused_decode_%s", style);

@@ -59,23 +59,45 @@ const char *clf__fused_feature_name(int bit)
     return bit >= 0 && (size_t)bit < sizeof feature_names / sizeof feature_names[0] ? feature_names[bit] : NULL;
 }
 
-const char *clf__fused_feature(const clf_device *device, const char *family, int i, int *passes)
+static const clf__fused_family *find_family(const char *name)
 {
-    const int64_t shape[] = { 1, 1, 64, 64 };
-    const clf_tensor plain = clf_tensor_view(NULL, CLF_F16, 4, shape);
-    const clf__fused_problem problem = { .q = plain, .k = plain, .v = plain, .out = plain, .grad_out = plain };
+    const clf__fused_family *const *const lists[2] = { vectors_first, gather };
+
+    for (int list = 0; list < 2; list++)
+        for (const clf__fused_family *const *family = lists[list]; *family; family++)
+            if (strcmp((*family)->name, name) == 0)
+                return *family;
+    return NULL;
+}
+
+/* Would the device run the family on a problem that all of them can do? */
+static bool suits(const clf_device *device, const clf__fused_family *family, int pass)
+{
+    const int64_t few[] = { 1, 1, 16, 64 }, many[] = { 1, 1, 64, 64 };
+    const clf_tensor queries = clf_tensor_view(NULL, CLF_F16, 4, few), keys = clf_tensor_view(NULL, CLF_F16, 4, many);
+    clf__fused_blocks blocks = { 0 };
+    clf__fused_problem problem = { .q = queries, .k = keys, .v = keys, .out = queries, .grad_out = queries };
+    clf_pattern *pattern = NULL;
     char why[256];
 
+    if (clf_pattern_window(few[2], many[2], 0, -1, 8, 0, &pattern))
+        return false;
+    blocks.pattern = pattern;
+    problem.blocks = &blocks;
+    const bool yes = family->supports(device, &problem, CLF_FORWARD | pass, why, sizeof why);
+    clf_pattern_free(pattern);
+    return yes;
+}
+
+const char *clf__fused_feature(const clf_device *device, const char *family, int i, int *passes)
+{
+    const clf__fused_family *found = find_family(family);
+
     *passes = 0;
-    for (const clf__fused_family *const *one = vectors_first; *one; one++) {
-        if (strcmp((*one)->name, family) != 0)
-            continue;
-        for (int pass = CLF_FORWARD; pass <= CLF_BACKWARD; pass++) {
-            const unsigned features = pass == CLF_FORWARD ? (*one)->forward_features : (*one)->backward_features;
-            if (i >= 0 && i < 32 && (features >> i & 1) &&
-                (!device || (*one)->supports(device, &problem, CLF_FORWARD | pass, why, sizeof why)))
-                *passes |= pass;
-        }
+    for (int pass = CLF_FORWARD; found && pass <= CLF_BACKWARD; pass++) {
+        const unsigned features = pass == CLF_FORWARD ? found->forward_features : found->backward_features;
+        if (i >= 0 && i < 32 && (features >> i & 1) && (!device || suits(device, found, pass)))
+            *passes |= pass;
     }
     return clf__fused_feature_name(i);
 }
