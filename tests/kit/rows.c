@@ -7,7 +7,8 @@
 #include "kit.h"
 
 enum { NO_MASK = -1 };
-enum { HAS_PADDING = 1, IS_CAUSAL = 2, HAS_DROPOUT = 4, DERIVED_TOO = 8, RASTERISER_TOO = 16, EVERY_FAMILY = 32, LONG = 64 };
+enum { HAS_PADDING = 1, IS_CAUSAL = 2, HAS_DROPOUT = 4, DERIVED_TOO = 8, RASTERISER_TOO = 16, EVERY_FAMILY = 32,
+       LONG = 64 };
 
 /* Widths of q and k, and of v: on devices, on software rasterisers, on simulators. */
 enum { PLAIN, ONE, FEW, ODD, MORE, WIDE_ODD, WIDE, WIDEST, LESS_VALUES, MORE_VALUES };

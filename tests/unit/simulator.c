@@ -9,7 +9,8 @@
 static const char source[] = "__kernel void fine(__global int *x) { x[get_global_id(0)] = 1; }\n"
                              "__kernel void outside(__global int *x) { x[get_global_id(0) + 1] = 1; }\n"
                              "__kernel void race(__global int *x) { x[0] = get_global_id(0); }\n"
-                             "__kernel void unwritten(__global int *x) { int y[4]; y[0] = 1; x[get_global_id(0)] = y[get_global_id(0)]; }\n";
+                             "__kernel void unwritten(__global int *x)\n"
+                             "{ int y[4]; y[0] = 1; x[get_global_id(0)] = y[get_global_id(0)]; }\n";
 
 static cl_kernel build(clf_device *device, const char *name)
 {

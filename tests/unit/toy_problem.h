@@ -113,7 +113,8 @@ static inline void expect_gradients(const problem *p, const float *g)
     cr_assert_eq(gain_grad, wanted);
 }
 
-static inline clf_status forward(const problem *p, cl_command_queue queue, cl_uint n, const cl_event *wait, cl_event *event)
+static inline clf_status forward(const problem *p, cl_command_queue queue, cl_uint n, const cl_event *wait,
+                                 cl_event *event)
 {
     return clf_forward(p->plan, &p->args, p->workspace, p->saved, queue, n, wait, event);
 }
