@@ -64,6 +64,9 @@ set(CPACK_COMPONENT_RUNTIME_DESCRIPTION "Attention mechanisms for every OpenCL d
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME libclformers-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "libclformers${soversion} (= ${PROJECT_VERSION}), ocl-icd-opencl-dev, libcjson-dev")
+if(CLBLAST_FOUND) # pkg-config wants what clformers.pc requires privately
+    string(APPEND CPACK_DEBIAN_DEV_PACKAGE_DEPENDS ", libclblast-dev")
+endif()
 set(CPACK_COMPONENT_DEV_DESCRIPTION "Attention mechanisms for every OpenCL device: development files\n\
  Headers, static libraries, CMake package, pkg-config file and documents of clformers.")
 set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME clformers-tools)
