@@ -18,6 +18,12 @@
  * Softmax relative to a lazy base as in vector_forward.cl. In blocks where anything is hidden values meet their
  * weights one by one, and a weight of 0 skips them: NaN in a hidden row goes nowhere.
  *
+ * What each step gave, ms for one query of 32 heads on 16384 keys of width 128 (PoCL, two AVX-512 cores; on 32 heads of
+ * keys in f32, in f16, in 8 bits; on 4 heads of keys in f16): partial sums added by neighbouring lanes 44, 30, -, 10.6;
+ * by halves, which shuffle in one instruction, 31, 24, -, 7.9; the next block's lines fetched ahead, -, 18, 33, 5.6;
+ * scales that spread from a small array instead of each on its own, 9.5 in 8 bits. A plain loop that reads the same
+ * memory takes 19 in f16: what is left there is memory, and with 8 queries a head the additions of partial sums.
+ *
  * NDRange: global (slices, heads of keys, B), local (1, 1, 1). Build with CLF_LANES=16.
  */
 #include "fused/decode_rows.cl"
