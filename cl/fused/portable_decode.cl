@@ -50,7 +50,8 @@ CLF_INLINE float4 load4(const clf_kept_rows *rows, long at, long scales_at, int 
 #if CLF_STORAGE == CLF_F32
         return vload4(0, rows->p + at + n);
 #elif CLF_STORAGE == CLF_F16
-        return vload_half4(0, rows->p + at + n);
+        const ushort4 bits = vload4(0, (__global const ushort *)rows->p + at + n);
+        return vload_half4(0, (const half *)&bits); /* not in place: see clf_load16_f16 */
 #else
         return as_float4(convert_uint4(vload4(0, rows->p + at + n)) << 16);
 #endif

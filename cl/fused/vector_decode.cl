@@ -52,8 +52,10 @@ CLF_INLINE void load_pairs(const clf_kept_rows *rows, int k, int width, float *p
 #if CLF_BITS
     const long at = clf_scales_at(rows, k);
     int n = 0;
-    for (; n + 8 <= PAIRS(width); n += 8)
-        vstore8(vload_half8(0, rows->scales + at + n), 0, pairs + n);
+    for (; n + 8 <= PAIRS(width); n += 8) {
+        const ushort8 bits = vload8(0, (__global const ushort *)rows->scales + at + n);
+        vstore8(vload_half8(0, (const half *)&bits), 0, pairs + n);
+    }
     for (; n < PAIRS(width); n++)
         pairs[n] = clf_load_f16(rows->scales, at + n);
 #endif

@@ -19,7 +19,12 @@ static float clf_load_f16(__global const clf_f16 *p, long i) { return vload_half
 static float clf_load_bf16(__global const clf_bf16 *p, long i) { return as_float((uint)p[i] << 16); }
 
 static float16 clf_load16_f32(__global const float *p, long i) { return vload16(0, p + i); }
-static float16 clf_load16_f16(__global const clf_f16 *p, long i) { return vload_half16(0, p + i); }
+/* By way of ushort: PoCL 3.1 takes a half16 in memory for aligned to its size, and may read it so. */
+static float16 clf_load16_f16(__global const clf_f16 *p, long i)
+{
+    const ushort16 bits = vload16(0, (__global const ushort *)p + i);
+    return vload_half16(0, (const half *)&bits);
+}
 static float16 clf_load16_bf16(__global const clf_bf16 *p, long i)
 {
     return as_float16(convert_uint16(vload16(0, p + i)) << 16);
@@ -35,7 +40,12 @@ static void clf_store_bf16(float x, __global clf_bf16 *p, long i)
 }
 
 static void clf_store16_f32(float16 x, __global float *p, long i) { vstore16(x, 0, p + i); }
-static void clf_store16_f16(float16 x, __global clf_f16 *p, long i) { vstore_half16_rte(x, 0, p + i); }
+static void clf_store16_f16(float16 x, __global clf_f16 *p, long i)
+{
+    ushort16 bits;
+    vstore_half16_rte(x, 0, (half *)&bits);
+    vstore16(bits, 0, (__global ushort *)p + i);
+}
 static void clf_store16_bf16(float16 x, __global clf_bf16 *p, long i)
 {
     const uint16 u = as_uint16(x);

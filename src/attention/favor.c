@@ -163,7 +163,7 @@ CLF_REGISTER_ATTENTION(favor) = {
     .families = clf__lanes_families,
     .io = clf_attention_io_qkv,
     .traits = CLF_TRAIT_CAUSAL | CLF_TRAIT_KEY_PADDING_MASK | CLF_TRAIT_CROSS | CLF_TRAIT_VALUE_WIDTH |
-              CLF_TRAIT_DROPOUT | CLF_TRAIT_LOW_PRECISION,
+              CLF_TRAIT_DROPOUT | CLF_TRAIT_LOW_PRECISION | CLF_TRAIT_DERIVED,
     .buffers = favor_buffers,
     .resolve = favor_resolve,
     .initialise = favor_initialise,

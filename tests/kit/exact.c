@@ -207,7 +207,9 @@ static void clear_outputs(const problem *p)
 static void for_gradients(const problem *p, bool end)
 {
     for (int i = CLF_QKV_Q; i <= CLF_QKV_ATT_MASK; i++) {
-        const clf_tensor *t = &p->reference->args->grad[i];
+        /* Those of q, k and v have the shapes of q, k and v, which a part's reference may have changed. */
+        const clf_args *args = p->reference->args;
+        const clf_tensor *t = i == CLF_QKV_ATT_MASK ? &args->grad[i] : &args->io[i];
         clf_reference rounds = *p->reference;
         if (!p->reference->grad[i])
             continue;
