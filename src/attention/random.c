@@ -82,7 +82,7 @@ static clf_status random_plan(clf_plan *plan)
         clf_pattern_free(pattern);
         return status;
     }
-    return clf__fused_plan_pattern(plan, pattern, c->base.semantics, c->force_sparsity, c->base.dropout);
+    return clf__fused_plan_pattern(plan, pattern, (clf_semantics)c->base.semantics, c->force_sparsity, c->base.dropout);
 }
 
 static clf__fused_problem problem_of(const clf_run *run)
