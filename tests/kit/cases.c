@@ -528,7 +528,7 @@ static void judge(const generator *g, size_t first)
 /* Of parts on the kernels of others a default run takes the first cases alone: a dozen such parts have to fit. */
 static void spare(const generator *g)
 {
-    const int most = g->device == KIT_SIMULATOR ? 5 : g->device == KIT_RASTERISER ? 8 : 12;
+    const int most = g->device == KIT_SIMULATOR ? 5 : g->device == KIT_RASTERISER ? 2 : 8;
 
     for (size_t i = 0, kept = 0; claims(g, CLF_TRAIT_DERIVED) && i < g->cases->count; i++) {
         kept += !g->cases->list[i].slow;
