@@ -51,6 +51,7 @@ static clf__kit_case tiny_case(const clf_component *component, const clf__kit_ca
     for (int i = 0; i < 26; i++)
         c.extent[i] = 2;
     KIT_EXTENT(&c, 'Q') = KIT_EXTENT(&c, 'K') = KIT_EXTENT(&c, 'N') = KIT_EXTENT(&c, 'S') = 4;
+    KIT_EXTENT(&c, 'W') = 4; /* tables of expressions */
     if ((traits & CLF_TRAIT_CROSS) && !c.own[0]) /* some configs want as many queries as keys */
         KIT_EXTENT(&c, 'Q') = 3;
     KIT_EXTENT(&c, 'D') = KIT_EXTENT(&c, 'E') = 3;
