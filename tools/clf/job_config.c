@@ -193,6 +193,17 @@ static bool keeps_draws(const clf_parameter *table)
     return false;
 }
 
+/* Does the file hold what another implementation kept? Its draws then explain that. */
+static bool has_buffers(const clf_safetensors *file)
+{
+    for (size_t i = 0; i < clf_safetensors_count(file); i++) {
+        if (starts_with(clf_safetensors_at(file, i)->name, "buf.")) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool belongs(const clf__job *job, const char *name)
 {
     const clf_descriptor *d = job->component->descriptor;
@@ -211,7 +222,8 @@ static bool belongs(const clf__job *job, const char *name)
     }
     if (starts_with(name, "rng.")) {
         /* What another implementation drew: kept, given by the config, or it explains a buffer and is not needed. */
-        return !d->buffers || in_parameters(d->buffers, name) || in_config(job->json, name) || !keeps_draws(d->buffers);
+        return in_parameters(d->buffers, name) || in_config(job->json, name) ||
+               (d->buffers ? !keeps_draws(d->buffers) : has_buffers(job->file));
     }
     return starts_with(name, "grad.") || starts_with(name, "aux.") || in_config(job->json, name);
 }
