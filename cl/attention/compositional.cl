@@ -11,42 +11,6 @@
 #include "prelude/lanes.cl"
 #include "prelude/math.cl"
 
-#if CLF_LANES == 16
-#define SUM(x) clf_sum16(x)
-#else
-#define SUM(x) (x)
-#endif
-
-static clf_real load_floats(__global const float *p, long i, int count)
-{
-#if CLF_LANES == 16
-    float lane[16];
-    if (count >= 16)
-        return vload16(0, p + i);
-    for (int n = 0; n < 16; n++)
-        lane[n] = n < count ? p[i + n] : 0.0f;
-    return vload16(0, lane);
-#else
-    return p[i];
-#endif
-}
-
-static void store_floats(clf_real x, __global float *p, long i, int count)
-{
-#if CLF_LANES == 16
-    float lane[16];
-    if (count >= 16) {
-        vstore16(x, 0, p + i);
-        return;
-    }
-    vstore16(x, 0, lane);
-    for (int n = 0; n < count; n++)
-        p[i + n] = lane[n];
-#else
-    p[i] = x;
-#endif
-}
-
 /* shape: rules, width. A work-item for each (row, rule). */
 __kernel void clf_compositional_score(__global const float *u, long2 u_at, __global const clf_storage *a, long2 a_at,
                                       __global float *score, long2 score_at, int2 shape, ulong items)
@@ -58,8 +22,8 @@ __kernel void clf_compositional_score(__global const float *u, long2 u_at, __glo
     const long left = u_at.x + row * u_at.y, right = a_at.x + row * a_at.y + rule * shape.y;
     clf_real sum = (clf_real)(0.0f);
     for (int v = 0; v < shape.y; v += CLF_LANES)
-        sum = clf_fma(load_floats(u, left + v, shape.y - v), clf_load_lanes(a, right + v, shape.y - v), sum);
-    score[score_at.x + row * score_at.y + rule] = SUM(sum);
+        sum = clf_fma(clf_load_single(u, left + v, shape.y - v), clf_load_lanes(a, right + v, shape.y - v), sum);
+    score[score_at.x + row * score_at.y + rule] = clf_sum_lanes(sum);
 }
 
 /* score[row][r] = top . relu(hidden[row][r] + shift[row]). shape: rules, width of the hidden layer. */
@@ -75,10 +39,10 @@ __kernel void clf_compositional_network(__global const float *hidden, long2 hidd
     clf_real sum = (clf_real)(0.0f);
     for (int s = 0; s < shape.y; s += CLF_LANES) {
         const int count = shape.y - s;
-        const clf_real value = load_floats(hidden, place + s, count) + load_floats(shift, common + s, count);
-        sum = clf_fma(clf_max((clf_real)(0.0f), value), load_floats(top, top_at.x + s, count), sum);
+        const clf_real value = clf_load_single(hidden, place + s, count) + clf_load_single(shift, common + s, count);
+        sum = clf_fma(clf_max((clf_real)(0.0f), value), clf_load_single(top, top_at.x + s, count), sum);
     }
-    score[score_at.x + row * score_at.y + rule] = SUM(sum);
+    score[score_at.x + row * score_at.y + rule] = clf_sum_lanes(sum);
 }
 
 /* Scores to weights, in place. A work-item for each row. */
@@ -129,7 +93,7 @@ __kernel void clf_compositional_mix(__global const float *weight, long2 weight_a
     for (int r = 0; r < shape.x; r++)
         sum = clf_fma((clf_real)(weight[weight_at.x + row * weight_at.y + r]),
                       clf_load_lanes(a, from + (long)r * shape.y, shape.y - v), sum);
-    store_floats(sum, out, out_at.x + row * out_at.y + v, shape.y - v);
+    clf_store_single(sum, out, out_at.x + row * out_at.y + v, shape.y - v);
 }
 
 /* Gradient of what was retrieved: weight[row][r] g[row] + slope[row][r] u[row], the second where CLF_DIRECT. */
@@ -144,11 +108,11 @@ __kernel void clf_compositional_retrieved(__global const float *weight, long2 we
     const int blocks = (shape.y + CLF_LANES - 1) / CLF_LANES, v = (int)(item % blocks) * CLF_LANES;
     item /= blocks;
     const long rule = (long)(item % shape.x), row = (long)(item / shape.x);
-    clf_real sum = load_floats(g, g_at.x + row * g_at.y + v, shape.y - v) *
+    clf_real sum = clf_load_single(g, g_at.x + row * g_at.y + v, shape.y - v) *
                    weight[weight_at.x + row * weight_at.y + rule];
 #if CLF_DIRECT
     sum = clf_fma((clf_real)(slope[slope_at.x + row * slope_at.y + rule]),
-                  load_floats(u, u_at.x + row * u_at.y + v, shape.y - v), sum);
+                  clf_load_single(u, u_at.x + row * u_at.y + v, shape.y - v), sum);
 #endif
     clf_store_lanes(sum, to, to_at.x + row * to_at.y + rule * shape.y + v, shape.y - v);
 }
@@ -167,20 +131,20 @@ __kernel void clf_compositional_network_back(__global const float *hidden, long2
     const int blocks = (shape.y + CLF_LANES - 1) / CLF_LANES, s = (int)(item % blocks) * CLF_LANES;
     const int count = shape.y - s;
     const long row = (long)(item / blocks);
-    const clf_real common = load_floats(shift, shift_at.x + row * shift_at.y + s, count);
-    const clf_real factor = load_floats(top, top_at.x + s, count), zero = (clf_real)(0.0f);
+    const clf_real common = clf_load_single(shift, shift_at.x + row * shift_at.y + s, count);
+    const clf_real factor = clf_load_single(top, top_at.x + s, count), zero = (clf_real)(0.0f);
     clf_real shift_sum = zero, top_sum = zero;
     for (int r = 0; r < shape.x; r++) {
         const long place = row * hidden_at.y + (long)r * shape.y + s;
-        const clf_real value = load_floats(hidden, hidden_at.x + place, count) + common;
+        const clf_real value = clf_load_single(hidden, hidden_at.x + place, count) + common;
         const clf_real gradient = (clf_real)(slope[slope_at.x + row * slope_at.y + r]);
         const clf_real through = value > zero ? gradient * factor : zero;
-        store_floats(through, to_hidden, to_hidden_at.x + place, count);
+        clf_store_single(through, to_hidden, to_hidden_at.x + place, count);
         shift_sum += through;
         top_sum = clf_fma(gradient, clf_max(zero, value), top_sum);
     }
-    store_floats(shift_sum, to_shift, to_shift_at.x + row * to_shift_at.y + s, count);
-    store_floats(top_sum, to_top, to_top_at.x + row * to_top_at.y + s, count);
+    clf_store_single(shift_sum, to_shift, to_shift_at.x + row * to_shift_at.y + s, count);
+    clf_store_single(top_sum, to_top, to_top_at.x + row * to_top_at.y + s, count);
 }
 
 /* Has a row of gradients anything but zeros? Keys that no query sees may hold anything: their rows stay out of

@@ -240,7 +240,7 @@ __kernel void clf_favor_pairs(__global const float *g, long g_at, __global const
         clf_real sum = (clf_real)(0.0f);
         for (int e = 0; s <= r && e < padded; e += CLF_LANES)
             sum = clf_fma(get(g + e), get(v + s * padded + e), sum);
-        pairs[pairs_at + place * CHUNK + s] = s <= r ? sum_of(sum) + rho[rho_at + place] : 0.0f;
+        pairs[pairs_at + place * CHUNK + s] = s <= r ? clf_sum_lanes(sum) + rho[rho_at + place] : 0.0f;
     }
 }
 

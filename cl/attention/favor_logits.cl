@@ -8,14 +8,12 @@
 #define ROW_ITEMS 1
 static clf_real get(__global const float *p) { return vload16(0, p); }
 static void put(clf_real x, __global float *p) { vstore16(x, 0, p); }
-static float sum_of(clf_real x) { return clf_sum16(x); }
 CLF_INLINE float row_max(clf_real x, __local float *scratch) { return clf_max16(x); }
 CLF_INLINE float row_sum(clf_real x, __local float *scratch) { return clf_sum16(x); }
 #else
 #define ROW_ITEMS 64
 static clf_real get(__global const float *p) { return p[0]; }
 static void put(clf_real x, __global float *p) { p[0] = x; }
-static float sum_of(clf_real x) { return x; }
 
 CLF_INLINE float row_max(float x, __local float *scratch)
 {

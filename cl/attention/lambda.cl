@@ -20,34 +20,8 @@
 #include "prelude/math.cl"
 #include "prelude/philox.cl"
 
-#if CLF_LANES == 16
-static float sum_of(clf_real x) { return clf_sum16(x); }
-static clf_real get(__global const float *p, int count)
-{
-    if (count >= 16)
-        return vload16(0, p);
-    float lane[16];
-    for (int n = 0; n < 16; n++)
-        lane[n] = n < count ? p[n] : 0.0f;
-    return vload16(0, lane);
-}
-
-static void put(clf_real x, __global float *p, int count)
-{
-    if (count >= 16) {
-        vstore16(x, 0, p);
-        return;
-    }
-    float lane[16];
-    vstore16(x, 0, lane);
-    for (int n = 0; n < count; n++)
-        p[n] = lane[n];
-}
-#else
-static float sum_of(clf_real x) { return x; }
-static clf_real get(__global const float *p, int count) { return p[0]; }
-static void put(clf_real x, __global float *p, int count) { p[0] = x; }
-#endif
+static clf_real get(__global const float *p, int count) { return clf_load_single(p, 0, count); }
+static void put(clf_real x, __global float *p, int count) { clf_store_single(x, p, 0, count); }
 
 static clf_real exponential(clf_real x) { return clf_exp2(x * CLF_LOG2E); }
 
@@ -107,17 +81,23 @@ __kernel void clf_lambda_channels(__global const clf_storage *k, long4 k_at, __g
     const ulong place = get_global_id(0);
     if (place >= items)
         return;
-    float largest = -INFINITY, sum = 0.0f;
+    clf_real top = (clf_real)(-INFINITY);
+    float sum = 0.0f;
     k += start_of(place / shape.x, k_at, shape) + place % shape.x * k_at.w;
     weight += weight_at + place * shape.y;
-    for (int d = 0; d < shape.y; d++)
-        largest = fmax(largest, clf_load(k, d));
+    for (int d = 0; d < shape.y; d += CLF_LANES)
+        top = clf_max(CLF_LANE < (clf_int)(shape.y - d) ? clf_load_lanes(k, d, shape.y - d) : (clf_real)(-INFINITY), top);
+#if CLF_LANES == 16
+    const float largest = clf_max16(top);
+#else
+    const float largest = top;
+#endif
     for (int d = 0; d < shape.y; d += CLF_LANES) {
         const int count = shape.y - d;
         clf_real x = exponential(clf_load_lanes(k, d, count) - largest);
         x = CLF_LANE < (clf_int)(count) ? x : (clf_real)(0.0f);
         put(x, weight + d, count);
-        sum += sum_of(x);
+        sum += clf_sum_lanes(x);
     }
     for (int d = 0; d < shape.y; d++)
         weight[d] /= sum;
@@ -255,7 +235,7 @@ static float dot_rows(__global const float *x, __global const clf_storage *y, in
     clf_real sum = (clf_real)(0.0f);
     for (int d = 0; d < width; d += CLF_LANES)
         sum = clf_fma(get(x + d, width - d), clf_load_lanes(y, d, width - d), sum);
-    return sum_of(sum);
+    return clf_sum_lanes(sum);
 }
 
 /* to[n] += factor[n] v[n]. */

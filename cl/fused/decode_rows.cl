@@ -1,7 +1,8 @@
 /* What the kernels for few queries share: packed rows, the keys of a slice, keys and values in any form they are kept.
  *
  * The queries of all heads that read one head of keys are rows of one small matrix, so that keys and values are read
- * once: row r is query r % Nq of head first_head + r / Nq. A group owns such a matrix and one slice of the keys, and
+ * once: row r is query r % Nq of head first_head + r / Nq, where Nq is the sequence's own number, at most that of
+ * `shape`. A group owns such a matrix and one slice of the keys, and
  * leaves for each row what it summed, relative to a base in powers of two:
  *
  *     sums:  [B, Hk, slices, CLF_ROWS, E rounded up to 16] floats
@@ -45,6 +46,15 @@ typedef uchar clf_kept;
 #else
 typedef clf_storage clf_kept;
 #endif
+
+/* The sequence's own shape, with no more queries than were promised: there are rows for so many. */
+static int8 clf_decode_shape(int8 shape, int b, int2 start CLF_SEQUENCE_PARAMETERS)
+{
+    const int most = shape.s2;
+    shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    shape.s2 = min(shape.s2, most);
+    return shape;
+}
 
 /* Keys or values of a head: where key k's elements start, and its scales. */
 typedef struct clf_kept_rows {

@@ -16,6 +16,7 @@
  */
 #include "prelude/types.cl"
 #include "prelude/storage.cl"
+#include "prelude/result.cl"
 #include "prelude/math.cl"
 #include "prelude/philox.cl"
 #include "prelude/mask.cl"
@@ -42,8 +43,14 @@ typedef float clf_mask_gradient;
 typedef clf_mask clf_mask_gradient;
 #endif
 
+/* An element of an input, or of a result. */
+CLF_INLINE float load_x(__global const void *x, int is_result, int i)
+{
+    return is_result ? clf_load_result((__global const clf_result *)x, i) : clf_load((__global const clf_storage *)x, i);
+}
+
 /* Product of row `ty` of x and row `tx` of y, for all work-items at once; rows from `end` on are 0. */
-CLF_INLINE float tile_dot(__global const clf_storage *x, int x_stride, int x_first, int x_end,
+CLF_INLINE float tile_dot(__global const void *x, int x_is_result, int x_stride, int x_first, int x_end,
                           __global const clf_storage *y, int y_stride, int y_first, int y_end, int width,
                           __local float *a, __local float *b)
 {
@@ -53,7 +60,7 @@ CLF_INLINE float tile_dot(__global const clf_storage *x, int x_stride, int x_fir
         for (int n = item; n < CLF_TILE * DEPTH; n += CLF_TILE * CLF_TILE) {
             const int row = n / DEPTH, column = n % DEPTH, d = first + column;
             const int x_row = x_first + row, y_row = y_first + row;
-            a[row * PITCH + column] = x_row < x_end && d < width ? clf_load(x, x_row * x_stride + d) : 0.0f;
+            a[row * PITCH + column] = x_row < x_end && d < width ? load_x(x, x_is_result, x_row * x_stride + d) : 0.0f;
             b[row * PITCH + column] = y_row < y_end && d < width ? clf_load(y, y_row * y_stride + d) : 0.0f;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
@@ -71,7 +78,7 @@ void clf_fused_grad_mask(__global const clf_storage *q, long4 q_at,
                          __global const clf_storage *v, long4 v_at,
                          __global const clf_mask *mask, long8 mask_at,
                          __global const uchar *padding, long4 padding_at,
-                         __global const clf_storage *grad_out, long4 grad_out_at,
+                         __global const clf_result *grad_out, long4 grad_out_at,
                          __global const float *lse, long4 lse_at,
                          __global const float *delta, long4 delta_at,
                          __global clf_mask_gradient *grad_mask, long8 grad_mask_at, int4 extents, int group,
@@ -95,15 +102,15 @@ void clf_fused_grad_mask(__global const clf_storage *q, long4 q_at,
             __global const clf_storage *queries = q + q_at.x + b * q_at.y + h * q_at.z;
             __global const clf_storage *keys = k + k_at.x + b * k_at.y + h / group * k_at.z;
             __global const clf_storage *values = v + v_at.x + b * v_at.y + h / group * v_at.z;
-            __global const clf_storage *grads = grad_out + grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z;
+            __global const clf_result *grads = grad_out + grad_out_at.x + b * grad_out_at.y + h * grad_out_at.z;
             const long lse_row = lse_at.x + b * lse_at.y + h * lse_at.z;
             const long delta_row = delta_at.x + b * delta_at.y + h * delta_at.z;
             for (int q_first = all_q ? 0 : tile_y * CLF_TILE; q_first < q_end; q_first += CLF_TILE)
                 for (int k_first = all_k ? 0 : tile_x * CLF_TILE; k_first < k_end; k_first += CLF_TILE) {
                     const int row = min(q_first + ty, shape.s2 - 1), key = k_first + tx;
-                    const float dot_product = tile_dot(queries, q_at.w, q_first, shape.s2, keys, k_at.w, k_first,
+                    const float dot_product = tile_dot(queries, 0, q_at.w, q_first, shape.s2, keys, k_at.w, k_first,
                                                        shape.s3, shape.s5, a, b_rows);
-                    float dp = tile_dot(grads, grad_out_at.w, q_first, shape.s2, values, v_at.w, k_first, shape.s3,
+                    float dp = tile_dot(grads, 1, grad_out_at.w, q_first, shape.s2, values, v_at.w, k_first, shape.s3,
                                         shape.s6, a, b_rows);
                     const float score = clf_score(dot_product * scale, b, h, row, key, shape, mask, mask_at,
                                                   padding, padding_at CLF_EXTRA_ARGUMENTS);

@@ -1,8 +1,17 @@
 /* delta = sum(out * grad_out) of 64 rows: a warp a row, so that it reads neighbouring elements. An error of delta goes
  * into all the gradients of a row's scores alike and does not average out: so out is taken with what rounding took
- * from it, which makes the gradient of the queries up to three times as accurate. */
+ * from it, which makes the gradient of the queries up to three times as accurate. f32 loses too little for that. */
 #include "prelude/nvidia.cl"
 #include "fused/place.cl"
+
+#ifndef CLF_REST
+#define CLF_REST 0 /* 1: there is what rounding took from `out` */
+#endif
+#if CLF_REST
+#define REST(row, e) clf_load(rest, (row) * shape.s6 + (e))
+#else
+#define REST(row, e) 0.0f
+#endif
 
 __kernel __attribute__((reqd_work_group_size(64, 1, 1)))
 void clf_fused_delta_nvidia(__global const clf_storage *out, long4 out_at,
@@ -27,7 +36,7 @@ void clf_fused_delta_nvidia(__global const clf_storage *out, long4 out_at,
         const int row = min(first + i, shape.s2 - 1);
         float sum = 0.0f;
         for (int e = lane; e < shape.s6; e += 32)
-            sum = clf_fma(clf_load(out, row * (int)out_at.w + e) + clf_load(rest, row * shape.s6 + e),
+            sum = clf_fma(clf_load(out, row * (int)out_at.w + e) + REST(row, e),
                           clf_load(grad_out, row * (int)grad_out_at.w + e), sum);
 #pragma unroll
         for (int mask = 16; mask > 0; mask >>= 1)

@@ -18,10 +18,6 @@
 #include "fused/nvidia_mma_tile.cl"
 #include "fused/nvidia_mma_drop.cl"
 
-#ifdef CLF_SCORE_MOD
-#error nvidia_mma has no backward pass of CLF_SCORE_MOD
-#endif
-
 #define K_BYTES BYTES(ROWS, D)
 #define V_BYTES BYTES(ROWS, E)
 #define Q_BYTES BYTES(CLF_COLUMNS, D)
@@ -72,6 +68,20 @@ CLF_INLINE void load_numbers(__global const float *lse, int lse_step, __global c
     }
 }
 
+/* Where scores are bent their slopes, found at the natural scores, join the weights when those have been packed. */
+#if CLF_BENDS
+#define SLOPES float slopes[CLF_TALL][CLF_COLUMNS / 8][4];
+#define FIND_SLOPE(x, q, k) \
+    slopes[a][j][i] = clf_score_slope(x, b, h, q, min(k, shape.s3 - 1) CLF_EXTRA_ARGUMENTS);
+#define BEND_WEIGHTS \
+    EACH_SCORE(a, j, i) \
+        s[a][j][i] = s[a][j][i] == 0.0f ? 0.0f : s[a][j][i] * slopes[a][j][i];
+#else
+#define SLOPES
+#define FIND_SLOPE(x, q, k)
+#define BEND_WEIGHTS
+#endif
+
 /* Everything that a step does with its tile of queries: LOOK says whether scores need a look each. */
 #define STEP(LOOK, ADD) { \
         const int first = step * CLF_COLUMNS; \
@@ -83,18 +93,22 @@ CLF_INLINE void load_numbers(__global const float *lse, int lse_step, __global c
         if (LOOK && clf_keys_seen(first + CLF_COLUMNS - 1, shape.s3, shape.s4) <= k_warp) \
             continue; /* on the diagonal: none of these queries sees this warp's keys */ \
         float s[CLF_TALL][CLF_COLUMNS / 8][4], ds[CLF_TALL][CLF_COLUMNS / 8][4]; \
-        uint p[CLF_TALL][CLF_COLUMNS / 16][4]; \
+        uint p[CLF_TALL][CLF_COLUMNS / PIECE_WIDTH][4]; \
         multiply_tiles(k_lane, x_tile + column_at(D, lane), D, s); \
         if (SCALED && !LOOK) { \
             EACH_SCORE(a, j, i) \
                 s[a][j][i] *= scale; \
         } \
+        SLOPES \
         if (LOOK) { \
-            EACH_SCORE(a, j, i) \
-                s[a][j][i] = clf_score(SCALED ? s[a][j][i] * scale : s[a][j][i], b, h, \
-                                       min(first + j * 8 + (lane & 3) * 2 + i % 2, shape.s2 - 1), \
-                                       k_mine + a * 16 + i / 2 * 8, shape, mask, mask_at, padding, \
+            EACH_SCORE(a, j, i) { \
+                const float x = SCALED ? s[a][j][i] * scale : s[a][j][i]; \
+                const int row = min(first + j * 8 + (lane & 3) * 2 + i % 2, shape.s2 - 1); \
+                const int key = k_mine + a * 16 + i / 2 * 8; \
+                FIND_SLOPE(x, row, key) \
+                s[a][j][i] = clf_score(x, b, h, row, key, shape, mask, mask_at, padding, \
                                        padding_at CLF_EXTRA_ARGUMENTS); \
+            } \
         } \
         soften_queries(s, later_scale, bases[step & 1], lane); \
         if (part != 1) { \
@@ -103,7 +117,10 @@ CLF_INLINE void load_numbers(__global const float *lse, int lse_step, __global c
             if (CLF_DROPOUT) \
                 drop_turned(ds, lane, k_mine, first, bh, random, 1.0f); \
             pack_weights(ds, p); \
-            ADD(p, g_tile + row_at(E, lane), E, sum_v); \
+        } \
+        BEND_WEIGHTS \
+        if (part != 1) { \
+            ADD(p, g_tile + turned_at(E, lane), E, sum_v); \
         } \
         if (part != 0) { \
             multiply_tiles(v_lane, g_tile + column_at(E, lane), E, ds); \
@@ -111,7 +128,7 @@ CLF_INLINE void load_numbers(__global const float *lse, int lse_step, __global c
                 drop_turned(ds, lane, k_mine, first, bh, random, factor.y); \
             differentiate(s, ds, means[step & 1], lane, LOOK); \
             pack_weights(ds, p); \
-            ADD(p, x_tile + row_at(D, lane), D, sum_k); \
+            ADD(p, x_tile + turned_at(D, lane), D, sum_k); \
         } \
     }
 

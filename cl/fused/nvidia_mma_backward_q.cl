@@ -13,25 +13,28 @@
 #include "fused/nvidia_mma_tile.cl"
 #include "fused/nvidia_mma_drop.cl"
 
-#ifdef CLF_SCORE_MOD
-#error nvidia_mma has no backward pass of CLF_SCORE_MOD
-#endif
-
 #define Q_BYTES BYTES(ROWS, D)
 #define G_BYTES BYTES(ROWS, E)
 #define K_BYTES BYTES(CLF_COLUMNS, D)
 #define V_BYTES BYTES(CLF_COLUMNS, E)
 
-/* From scores s and the products ds of grad_out and values to the gradients of the scores, in place. */
-CLF_INLINE void differentiate(float s[CLF_TALL][CLF_COLUMNS / 8][4], float ds[CLF_TALL][CLF_COLUMNS / 8][4], float scale,
-                          float base[CLF_TALL][2], float mean[CLF_TALL][2], int careful)
+/* From weights s and the products ds of grad_out and values to the gradients of the scores, in place. */
+CLF_INLINE void differentiate(float s[CLF_TALL][CLF_COLUMNS / 8][4], float ds[CLF_TALL][CLF_COLUMNS / 8][4],
+                          float mean[CLF_TALL][2], int careful)
 {
     EACH_SCORE(a, j, i) {
-        const float p = clf_nv_exp2(fma(s[a][j][i], scale, -base[a][i / 2])), x = p * (ds[a][j][i] - mean[a][i / 2]);
+        const float x = s[a][j][i] * (ds[a][j][i] - mean[a][i / 2]);
         /* where the weight is 0 the other factor may be NaN, from a hidden row of V */
-        ds[a][j][i] = careful && p == 0.0f ? 0.0f : x;
+        ds[a][j][i] = careful && s[a][j][i] == 0.0f ? 0.0f : x;
     }
 }
+
+/* The weight of a finished score; where scores are bent, times the slope at the natural score `x`. */
+#if CLF_BENDS
+#define SLOPE(x, q, k) clf_score_slope(x, b, h, q, min(k, shape.s3 - 1) CLF_EXTRA_ARGUMENTS)
+#else
+#define SLOPE(x, q, k) 1.0f
+#endif
 
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1)))
 void clf_fused_backward_q_nvidia_mma(__global const clf_storage *q, long4 q_at,
@@ -112,10 +115,12 @@ void clf_fused_backward_q_nvidia_mma(__global const clf_storage *q, long4 q_at,
 #if CLF_DROPOUT
         drop(ds, lane, q_mine, step * CLF_COLUMNS, bh, random, factor.y);
 #endif
-        differentiate(s, ds, later_scale, base, mean, 0);
-        uint p[CLF_TALL][CLF_COLUMNS / 16][4];
+        EACH_SCORE(a, j, i)
+            s[a][j][i] = clf_nv_exp2(fma(s[a][j][i], later_scale, -base[a][i / 2]));
+        differentiate(s, ds, mean, 0);
+        uint p[CLF_TALL][CLF_COLUMNS / PIECE_WIDTH][4];
         pack_weights(ds, p);
-        ADD_WEIGHTED(p, k_tile + row_at(D, lane), D, sum);
+        ADD_WEIGHTED(p, k_tile + turned_at(D, lane), D, sum);
     }
     for (; step < steps; step++) {
         const int first = step * CLF_COLUMNS;
@@ -126,21 +131,24 @@ void clf_fused_backward_q_nvidia_mma(__global const clf_storage *q, long4 q_at,
         float s[CLF_TALL][CLF_COLUMNS / 8][4], ds[CLF_TALL][CLF_COLUMNS / 8][4];
         multiply_tiles(q_lane, k_tile + column_at(D, lane), D, s);
         multiply_tiles(g_lane, v_tile + column_at(E, lane), E, ds);
-        EACH_SCORE(a, j, i)
-            s[a][j][i] = clf_score(SCALED ? s[a][j][i] * scale : s[a][j][i], b, h,
-                                   min(q_mine + a * 16 + i / 2 * 8, shape.s2 - 1),
-                                   first + j * 8 + (lane & 3) * 2 + i % 2, shape, mask, mask_at, padding,
-                                   padding_at CLF_EXTRA_ARGUMENTS);
+        EACH_SCORE(a, j, i) {
+            const float x = SCALED ? s[a][j][i] * scale : s[a][j][i];
+            const int row = min(q_mine + a * 16 + i / 2 * 8, shape.s2 - 1), key = first + j * 8 + (lane & 3) * 2 + i % 2;
+            const float score = clf_score(x, b, h, row, key, shape, mask, mask_at, padding,
+                                          padding_at CLF_EXTRA_ARGUMENTS);
+            const float weight = clf_nv_exp2(fma(score, later_scale, -base[a][i / 2]));
+            s[a][j][i] = CLF_BENDS && weight != 0.0f ? weight * SLOPE(x, row, key) : weight;
+        }
 #if CLF_DROPOUT
         drop(ds, lane, q_mine, first, bh, random, factor.y);
 #endif
-        differentiate(s, ds, later_scale, base, mean, 1);
-        uint p[CLF_TALL][CLF_COLUMNS / 16][4];
+        differentiate(s, ds, mean, 1);
+        uint p[CLF_TALL][CLF_COLUMNS / PIECE_WIDTH][4];
         pack_weights(ds, p);
 #if LOOK_AT_ALL
-        ADD_WEIGHTED_CAREFULLY(p, k_tile + row_at(D, lane), D, sum);
+        ADD_WEIGHTED_CAREFULLY(p, k_tile + turned_at(D, lane), D, sum);
 #else
-        ADD_WEIGHTED(p, k_tile + row_at(D, lane), D, sum);
+        ADD_WEIGHTED(p, k_tile + turned_at(D, lane), D, sum);
 #endif
     }
     clf_nv_wait(0);

@@ -41,8 +41,8 @@ void clf_fused_forward_nvidia_mma(__global const clf_storage *q, long4 q_at,
                                   __global const uchar *padding, long4 padding_at,
                                   __global clf_storage *out, long4 out_at,
                                   __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
-                                  int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random,
-                                  __global clf_storage *rest, long4 rest_at CLF_EXTRA_PARAMETERS)
+                                  int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random
+                                  CLF_EXTRA_PARAMETERS, __global clf_storage *rest, long4 rest_at)
 {
     __local uint4 tiles[(Q_BYTES + 2 * (K_BYTES + V_BYTES)) / 16] __attribute__((aligned(128)));
     const uint q_tile = clf_nv_address(tiles), k_tiles = q_tile + Q_BYTES, v_tiles = k_tiles + 2 * K_BYTES;
@@ -63,7 +63,7 @@ void clf_fused_forward_nvidia_mma(__global const clf_storage *q, long4 q_at,
     const float scale = clf_query_scale(factor.x), later_scale = SCALED ? 1.0f : scale;
 
     const uint q_lane = q_tile + warp * BYTES(CLF_TALL * 16, D) + row_at(D, lane);
-    const uint k_lane = column_at(D, lane), v_lane = row_at(E, lane);
+    const uint k_lane = column_at(D, lane), v_lane = turned_at(E, lane);
     state own;
     begin(&own);
 
@@ -94,7 +94,7 @@ void clf_fused_forward_nvidia_mma(__global const clf_storage *q, long4 q_at,
 #if CLF_DROPOUT
         drop(s, lane, q_mine, first, bh, random, 1.0f);
 #endif
-        uint p[CLF_TALL][CLF_COLUMNS / 16][4];
+        uint p[CLF_TALL][CLF_COLUMNS / PIECE_WIDTH][4];
         pack_weights(s, p);
         ADD_WEIGHTED(p, v_tile + v_lane, E, own.sum);
     }
@@ -115,7 +115,7 @@ void clf_fused_forward_nvidia_mma(__global const clf_storage *q, long4 q_at,
 #if CLF_DROPOUT
         drop(s, lane, q_mine, first, bh, random, 1.0f);
 #endif
-        uint p[CLF_TALL][CLF_COLUMNS / 16][4];
+        uint p[CLF_TALL][CLF_COLUMNS / PIECE_WIDTH][4];
         pack_weights(s, p);
 #if LOOK_AT_ALL
         ADD_WEIGHTED_CAREFULLY(p, v_tile + v_lane, E, own.sum);

@@ -144,14 +144,10 @@ CLF_INLINE void finish(const state *own, float factor, float sink, int row, int 
 #endif
             if (r >= rows)
                 continue;
-#pragma unroll
-            for (int j = 0; j < E / 8; j++) {
-                const float x = own->sum[a][j][2 * pair] * inverse, y = own->sum[a][j][2 * pair + 1] * inverse;
-                store_pair(x, y, out, r * out_step, j * 8 + (lane & 3) * 2, width);
+            STORE_ROW(own->sum[a], pair, inverse, out, r * out_step, E, width, lane);
 #if CLF_REST
-                store_pair(lost(x), lost(y), rest, r * width, j * 8 + (lane & 3) * 2, width);
+            STORE_LOST(own->sum[a], pair, inverse, rest, r * width, E, width, lane);
 #endif
-            }
             if (lse && (lane & 3) == 0)
                 lse[r * lse_step] = all == 0.0f ? -INFINITY : clf_log_sum(base, all);
         }

@@ -6,12 +6,14 @@
  * ldmatrix reads, lie in different banks, and so do the chunks of a row, which is what copies write.
  *
  *     one warp:     b: a tile of COLUMNS rows        The warp's TALL * 16 rows of a meet every row of b. One
- *                 +---------+---------+---           ldmatrix gives 16 rows x 16 columns of either operand, as four
+ *                 +---------+---------+---           ldmatrix gives 16 rows x 2 chunks of either operand, as four
  *                 | 16 rows | 16 rows |  ...         registers; each such piece of b is used TALL times, by
  *     a: TALL*16  +---------+---------+---           2 * TALL products. A piece of a costs as much as a piece of
  *     rows   +--+ | c 16x8 16x8       |              b, so TALL = 2 reads 20 pieces for 64 products of 128-wide
  *            |  | |                   |              heads and TALL = 1 reads 18 for 32.
  *            +--+ +---------+---------+---
+ *
+ * What is done with pieces depends on the type: nvidia_mma_products.cl for f16 and bf16, nvidia_mma_products_f32.cl.
  */
 #include "prelude/types.cl"
 #include "prelude/storage.cl"
@@ -60,7 +62,18 @@
     ((width) <= 32 ? 32 : (width) <= 64 ? 64 : (width) <= 96 ? 96 : (width) <= 128 ? 128 : (width) <= 192 ? 192 : 256)
 #define D PADDED(CLF_D)
 #define E PADDED(CLF_E)
-#define BYTES(rows, width) ((rows) * (width) * 2)
+
+/* An element; how many are a chunk. */
+#if CLF_STORAGE == CLF_F32
+typedef uint cell;
+#define CHUNK 4
+#else
+typedef ushort cell;
+#define CHUNK 8
+#endif
+#define PIECE_WIDTH (2 * CHUNK) /* columns of a piece */
+#define CELL_BYTES (16 / CHUNK)
+#define BYTES(rows, width) ((rows) * (width) * CELL_BYTES)
 
 #define EACH_SCORE(a, j, i) \
     _Pragma("unroll") for (int a = 0; a < CLF_TALL; a++) \
@@ -75,7 +88,7 @@
 
 /* A matrix of one head: where it starts, and whether its rows can be copied 16 bytes at a time. */
 typedef struct matrix {
-    __global const ushort *p;
+    __global const cell *p;
     int stride, limit, width;
     int aligned, whole;
 } matrix;
@@ -83,11 +96,11 @@ typedef struct matrix {
 CLF_INLINE matrix matrix_of(__global const clf_storage *p, long first, long stride, int limit, int width, int padded)
 {
     matrix m;
-    m.p = (__global const ushort *)p + first;
+    m.p = (__global const cell *)p + first;
     m.stride = (int)stride;
     m.limit = limit;
     m.width = width;
-    m.aligned = (((ulong)m.p | (ulong)(2 * stride)) & 15) == 0;
+    m.aligned = (((ulong)m.p | (ulong)(CELL_BYTES * stride)) & 15) == 0;
     m.whole = m.aligned && width == padded;
     return m;
 }
@@ -102,16 +115,16 @@ static uint place(int r, int c, int chunks)
 /* One chunk where rows are short, odd or at their end. */
 static void load_chunk(const matrix *m, int row, int c, uint to)
 {
-    const int left = row < m->limit ? clamp(m->width - c * 8, 0, 8) : 0;
-    __global const ushort *from = m->p + (left > 0 ? row * m->stride + c * 8 : 0);
+    const int left = row < m->limit ? clamp(m->width - c * CHUNK, 0, CHUNK) : 0;
+    __global const cell *from = m->p + (left > 0 ? row * m->stride + c * CHUNK : 0);
     if (m->aligned) {
-        clf_nv_copy16_part(to, from, 2 * left);
+        clf_nv_copy16_part(to, from, CELL_BYTES * left);
     } else {
         uint word[4] = { 0, 0, 0, 0 };
 #pragma unroll
-        for (int i = 0; i < 8; i++)
+        for (int i = 0; i < CHUNK; i++)
             if (i < left)
-                word[i / 2] |= (uint)from[i] << (i % 2 * 16);
+                word[i * 4 / CHUNK] |= (uint)from[i] << (i * 4 % CHUNK * (32 / CHUNK));
         clf_nv_put16(to, (uint4)(word[0], word[1], word[2], word[3]));
     }
 }
@@ -119,11 +132,11 @@ static void load_chunk(const matrix *m, int row, int c, uint to)
 /* The tile of rows first .. of m; `rows` and `padded` are constants. */
 CLF_INLINE void load_tile(const matrix *m, int first, int rows, int padded, int item, uint to)
 {
-    const int chunks = padded / 8, steps = (rows * chunks + ITEMS - 1) / ITEMS;
+    const int chunks = padded / CHUNK, steps = (rows * chunks + ITEMS - 1) / ITEMS;
     if (m->whole && first + rows <= m->limit) {
         if (ITEMS % chunks == 0 && rows * chunks % ITEMS == 0) {
             const int c = item % chunks, r = item / chunks;
-            __global const ushort *from = m->p + (first + r) * m->stride + c * 8;
+            __global const cell *from = m->p + (first + r) * m->stride + c * CHUNK;
 #pragma unroll
             for (int i = 0; i < steps; i++)
                 clf_nv_copy16(to + place(r + i * (ITEMS / chunks), c, chunks), from + i * (ITEMS / chunks) * m->stride);
@@ -132,7 +145,7 @@ CLF_INLINE void load_tile(const matrix *m, int first, int rows, int padded, int 
             for (int i = 0; i < steps; i++) {
                 const int n = i * ITEMS + item, r = n / chunks, c = n % chunks;
                 if (n < rows * chunks)
-                    clf_nv_copy16(to + place(r, c, chunks), m->p + (first + r) * m->stride + c * 8);
+                    clf_nv_copy16(to + place(r, c, chunks), m->p + (first + r) * m->stride + c * CHUNK);
             }
         }
     } else {
@@ -162,172 +175,14 @@ CLF_INLINE void begin_step(const matrix *x, int x_width, uint x_tiles, const mat
  * reads it, upper left, lower left, upper right, lower right: a left operand, or turned the two right operands of
  * 16 rows. As `column_at` reads it lower left and upper right change places, which makes neighbours of the two
  * registers of a right operand that is not turned: the products want them so, and would be fed by moves otherwise. */
-static uint row_at(int padded, int lane) { return place(lane & 15, lane >> 4, padded / 8); }
-static uint column_at(int padded, int lane) { return place((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1, padded / 8); }
+static uint row_at(int padded, int lane) { return place(lane & 15, lane >> 4, padded / CHUNK); }
+static uint column_at(int padded, int lane) { return place((lane & 7) + (lane >> 4) * 8, lane >> 3 & 1, padded / CHUNK); }
 
 /* Piece i of the 16 rows from `row` on, `at` being the lane's place in the tile: what the order of chunks turns is
  * bits 5 and 6 of the address (bit 5 alone where rows are odd), because tiles start at multiples of 128. */
-#define TURNS(padded) ((padded) / 8 % 8 == 0 ? 4 : 2)
+#define TURNS(padded) ((padded) / CHUNK % 8 == 0 ? 4 : 2)
 #define PIECE(at, padded, row, i) \
-    (((at) ^ (uint)((i) % TURNS(padded) * 32)) + (uint)((row) * (padded) * 2 + (i) / TURNS(padded) * TURNS(padded) * 32))
-
-/* c[a][j] = products of the warp's rows with those of a tile, both `padded` wide; `rows` and `columns` are the lane's
- * places in them. */
-CLF_INLINE void multiply_tiles(uint rows, uint columns, int padded, float c[CLF_TALL][CLF_COLUMNS / 8][4])
-{
-#pragma unroll
-    for (int a = 0; a < CLF_TALL; a++)
-#pragma unroll
-        for (int j = 0; j < CLF_COLUMNS / 8; j++)
-            c[a][j][0] = c[a][j][1] = c[a][j][2] = c[a][j][3] = 0.0f;
-#pragma unroll
-    for (int i = 0; i < padded / 16; i++) {
-        uint x[CLF_TALL][4];
-#pragma unroll
-        for (int a = 0; a < CLF_TALL; a++)
-            clf_nv_fragments(PIECE(rows, padded, a * 16, i), x[a]);
-#pragma unroll
-        for (int j = 0; j < CLF_COLUMNS / 16; j++) {
-            uint y[4];
-            clf_nv_fragments(PIECE(columns, padded, j * 16, i), y);
-#pragma unroll
-            for (int a = 0; a < CLF_TALL; a++) {
-                clf_nv_product(c[a][2 * j], x[a], y[0], y[1]);
-                clf_nv_product(c[a][2 * j + 1], x[a], y[2], y[3]);
-            }
-        }
-    }
-}
-
-/* The weights of a tile, rounded to the storage type, as left operands. */
-CLF_INLINE void pack_weights(float s[CLF_TALL][CLF_COLUMNS / 8][4], uint p[CLF_TALL][CLF_COLUMNS / 16][4])
-{
-#pragma unroll
-    for (int a = 0; a < CLF_TALL; a++)
-#pragma unroll
-        for (int i = 0; i < CLF_COLUMNS / 16; i++) {
-            p[a][i][0] = clf_nv_pack(s[a][2 * i][0], s[a][2 * i][1]);
-            p[a][i][1] = clf_nv_pack(s[a][2 * i][2], s[a][2 * i][3]);
-            p[a][i][2] = clf_nv_pack(s[a][2 * i + 1][0], s[a][2 * i + 1][1]);
-            p[a][i][3] = clf_nv_pack(s[a][2 * i + 1][2], s[a][2 * i + 1][3]);
-        }
-}
-
-/* sum += weights x the tile where the lane's place is `columns`. */
-#define ADD_WEIGHTED(p, columns, padded, sum) do { \
-        _Pragma("unroll") \
-        for (int i = 0; i < CLF_COLUMNS / 16; i++) { \
-            _Pragma("unroll") \
-            for (int j = 0; j < (padded) / 16; j++) { \
-                uint y[4]; \
-                clf_nv_fragments_turned(PIECE(columns, padded, i * 16, j), y); \
-                _Pragma("unroll") \
-                for (int a = 0; a < CLF_TALL; a++) { \
-                    clf_nv_product(sum[a][2 * j], p[a][i], y[0], y[1]); \
-                    clf_nv_product(sum[a][2 * j + 1], p[a][i], y[2], y[3]); \
-                } \
-            } \
-        } \
-    } while (0)
-
-/* The same where the tile may hold infinities or NaN and a weight of exactly 0 (a hidden key) must not touch them:
- * they are taken out of the tile and counted by products of their own, with weights of 1 and 0; a row that really
- * meets one becomes NaN. */
-#define TOP_BITS 0x80008000u
-#if CLF_STORAGE == CLF_BF16
-#define ONE 0x3f80u
-#define EXPONENT 0x7f807f80u
-#define BEYOND 0x00800080u
-#else
-#define ONE 0x3c00u
-#define EXPONENT 0x7c007c00u
-#define BEYOND 0x04000400u
-#endif
-
-static uint wild_of(uint x) { return (((x & EXPONENT) + BEYOND) & TOP_BITS) >> 15; }
-static uint count_of(uint x) { return ((((x & ~TOP_BITS) + ~TOP_BITS) & TOP_BITS) >> 15) * ONE; }
-
-CLF_INLINE void add_wild(float *sum, const uint *p, uint wild0, uint wild1)
-{
-    const uint met[4] = { count_of(p[0]), count_of(p[1]), count_of(p[2]), count_of(p[3]) };
-    float c[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-    clf_nv_product(c, met, wild0 * ONE, wild1 * ONE);
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-        sum[i] = c[i] > 0.0f ? NAN : sum[i];
-}
-
-#define ADD_WEIGHTED_CAREFULLY(p, columns, padded, sum) do { \
-        _Pragma("unroll") \
-        for (int i = 0; i < CLF_COLUMNS / 16; i++) { \
-            _Pragma("unroll") \
-            for (int j = 0; j < (padded) / 16; j++) { \
-                uint y[4], wild[4]; \
-                clf_nv_fragments_turned(PIECE(columns, padded, i * 16, j), y); \
-                _Pragma("unroll") \
-                for (int n = 0; n < 4; n++) { \
-                    wild[n] = wild_of(y[n]); \
-                    y[n] &= ~(wild[n] * 0xffffu); \
-                } \
-                _Pragma("unroll") \
-                for (int a = 0; a < CLF_TALL; a++) { \
-                    clf_nv_product(sum[a][2 * j], p[a][i], y[0], y[1]); \
-                    clf_nv_product(sum[a][2 * j + 1], p[a][i], y[2], y[3]); \
-                } \
-                if (clf_nv_any(wild[0] | wild[1] | wild[2] | wild[3])) { \
-                    _Pragma("unroll") \
-                    for (int a = 0; a < CLF_TALL; a++) { \
-                        add_wild(sum[a][2 * j], p[a][i], wild[0], wild[1]); \
-                        add_wild(sum[a][2 * j + 1], p[a][i], wild[2], wild[3]); \
-                    } \
-                } \
-            } \
-        } \
-    } while (0)
-
-/* Two neighbouring columns of a row, as far as there are so many. */
-CLF_INLINE void store_pair(float x, float y, __global clf_storage *p, int row, int column, int width)
-{
-    __global clf_storage *to = p + row + column;
-    if (column + 1 < width && ((ulong)to & 3) == 0) {
-        *(__global uint *)to = clf_nv_pack(x, y);
-    } else {
-        if (column < width)
-            clf_store(x, to, 0);
-        if (column + 1 < width)
-            clf_store(y, to, 1);
-    }
-}
-
-/* The two numbers of a fragment's register. */
-static float2 unpack(uint both)
-{
-    float2 x;
-#if CLF_STORAGE == CLF_BF16
-    x = (float2)(as_float(both << 16), as_float(both & 0xffff0000u));
-#else
-    __asm__("{ .reg .b16 low, high; mov.b32 {low, high}, %2; cvt.f32.f16 %0, low; cvt.f32.f16 %1, high; }"
-            : "=f"(x.x), "=f"(x.y) : "r"(both));
-#endif
-    return x;
-}
-
-/* What rounding takes from x when it is stored. */
-static float lost(float x) { return x - unpack(clf_nv_pack(x, 0.0f)).x; }
-
-/* A warp's sums to the rows of a tensor from `row` on, this lane's first. */
-#define STORE_ROWS(sum, factor, p, stride, row, limit, padded, width, lane) do { \
-        _Pragma("unroll") \
-        for (int a = 0; a < CLF_TALL; a++) \
-            _Pragma("unroll") \
-            for (int pair = 0; pair < 2; pair++) \
-                if ((row) + a * 16 + pair * 8 < (limit)) { \
-                    _Pragma("unroll") \
-                    for (int j = 0; j < (padded) / 8; j++) \
-                        store_pair(sum[a][j][2 * pair] * (factor), sum[a][j][2 * pair + 1] * (factor), p, \
-                                   ((row) + a * 16 + pair * 8) * (stride), j * 8 + ((lane) & 3) * 2, width); \
-                } \
-    } while (0)
+    (((at) ^ (uint)((i) % TURNS(padded) * 32)) + BYTES(row, padded) + (uint)((i) / TURNS(padded) * TURNS(padded) * 32))
 
 /* What a query's scores are counted from in the backward pass, in powers of two, so that weights are sums to one.
  * Rows that saw nothing and rows that do not exist get infinity: all their weights are 0. */
@@ -338,3 +193,19 @@ static float base_of(__global const float *lse, int stride, int q, int queries)
     const float sum = clf_log_sum2(natural, &rest);
     return natural == -INFINITY || q >= queries ? INFINITY : sum + rest;
 }
+
+#if CLF_STORAGE == CLF_F32
+#include "fused/nvidia_mma_products_f32.cl"
+#else
+#include "fused/nvidia_mma_products.cl"
+#endif
+
+/* A warp's sums to the rows of a tensor from `row` on, this lane's first. */
+#define STORE_ROWS(sum, factor, p, stride, row, limit, padded, width, lane) do { \
+        _Pragma("unroll") \
+        for (int a = 0; a < CLF_TALL; a++) \
+            _Pragma("unroll") \
+            for (int pair = 0; pair < 2; pair++) \
+                if ((row) + a * 16 + pair * 8 < (limit)) \
+                    STORE_ROW(sum[a], pair, factor, p, ((row) + a * 16 + pair * 8) * (stride), padded, width, lane); \
+    } while (0)

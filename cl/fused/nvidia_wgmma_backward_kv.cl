@@ -48,45 +48,70 @@
 /* The barriers of a stage. */
 enum { FULL = 0, FREE = CLF_STAGES, BARRIERS = 2 * CLF_STAGES };
 
-/* The numbers of a head's queries. */
-typedef struct rows_of {
+/* What passes by: tiles of a head's queries and grad_out with the numbers of their rows, then those of the next head
+ * that shares the keys, `*_head` elements further on. */
+typedef struct passing {
+    matrix queries, grads;
     __global const float *lse, *delta;
-    int lse_step, delta_step, queries;
-} rows_of;
+    int lse_step, delta_step, rows;
+    long q_head, g_head, lse_head, delta_head;
+} passing;
+
+CLF_INLINE void next_head(passing *all)
+{
+    all->queries.p += all->q_head;
+    all->grads.p += all->g_head;
+    all->lse += all->lse_head;
+    all->delta += all->delta_head;
+}
+
+CLF_INLINE matrix heads_of(__global const clf_storage *p, long4 p_at, int b, int h, int rows, int width, int padded)
+{
+    matrix m = matrix_of(p, clf_queries_at(p_at, b, h, (int2)(0)), p_at.w, rows, width, padded);
+    m.aligned = m.aligned && (CLF_GROUPS == 1 || (CELL_BYTES * p_at.z & 15) == 0);
+    m.whole = m.whole && m.aligned;
+    return m;
+}
 
 /* Number i of the tile of queries from `first` on: bases come first. */
-static float number_of(const rows_of *rows, int first, int i)
+static float number_of(const passing *all, int first, int i)
 {
     const int query = first + i % CLF_COLUMNS;
     if (i < CLF_COLUMNS)
-        return base_of(rows->lse, rows->lse_step, query, rows->queries);
-    return query < rows->queries ? rows->delta[query * rows->delta_step] : 0.0f;
+        return base_of(all->lse, all->lse_step, query, all->rows);
+    return query < all->rows ? all->delta[query * all->delta_step] : 0.0f;
 }
 
 /* The loading warp group: what rests comes with the first tiles; numbers are read a step ahead of their tile. */
-CLF_INLINE void load_all(const matrix *keys, const matrix *values, const matrix *queries, const matrix *grads,
-                         const rows_of *rows, int k_first, int start, int steps, int item, uint k_tile, uint v_tile,
-                         uint q_tiles, uint g_tiles, __local float *numbers, uint at)
+CLF_INLINE void load_all(const matrix *keys, const matrix *values, passing all, int k_first, int start, int steps,
+                         int item, uint k_tile, uint v_tile, uint q_tiles, uint g_tiles, __local float *numbers,
+                         uint at)
 {
     float next[NUMBERS / 128];
 #pragma unroll
     for (int i = 0; i < NUMBERS / 128; i++)
-        next[i] = number_of(rows, start * CLF_COLUMNS, item + 128 * i);
+        next[i] = number_of(&all, start * CLF_COLUMNS, item + 128 * i);
     for (int group = 0; group < CLF_CONSUMERS; group++) {
         load_blocks(keys, k_first + group * 64, 64, D, item, 128, k_tile + group * BYTES(64, D));
         load_blocks(values, k_first + group * 64, 64, E, item, 128, v_tile + group * BYTES(64, E));
     }
     uint arrived = 0;
-    int stage = 0, phase = 1;
-    for (int first = start * CLF_COLUMNS; first < steps * CLF_COLUMNS; first += CLF_COLUMNS) {
+    int stage = 0, phase = 1, first = start * CLF_COLUMNS, more = CLF_GROUPS - 1;
+    while (first < steps * CLF_COLUMNS) {
         clf_nv_barrier_wait(at + 8 * (FREE + stage), phase);
-        load_blocks(queries, first, CLF_COLUMNS, D, item, 128, q_tiles + stage * Q_BYTES);
-        load_blocks(grads, first, CLF_COLUMNS, E, item, 128, g_tiles + stage * G_BYTES);
+        load_blocks(&all.queries, first, CLF_COLUMNS, D, item, 128, q_tiles + stage * Q_BYTES);
+        load_blocks(&all.grads, first, CLF_COLUMNS, E, item, 128, g_tiles + stage * G_BYTES);
         clf_nv_commit();
+        first += CLF_COLUMNS;
+        if (CLF_GROUPS > 1 && more > 0 && first >= steps * CLF_COLUMNS) {
+            next_head(&all);
+            first = start * CLF_COLUMNS;
+            more--;
+        }
 #pragma unroll
         for (int i = 0; i < NUMBERS / 128; i++) {
             numbers[stage * NUMBERS + item + 128 * i] = next[i];
-            next[i] = number_of(rows, first + CLF_COLUMNS, item + 128 * i);
+            next[i] = number_of(&all, first, item + 128 * i);
         }
         if (arrived) {
             clf_nv_wait(1);
@@ -166,8 +191,8 @@ void clf_fused_backward_kv_nvidia_wgmma(__global const clf_storage *q, long4 q_a
 
     const int item = get_local_id(0), lane = item & 31, role = clf_nv_same(item >> 7);
     const int count = (shape.s3 + GROUP_ROWS - 1) / GROUP_ROWS;
-    const int tile = get_group_id(0) % count, bh = get_group_id(0) / count;
-    const int b = bh / shape.s1, h = bh % shape.s1, k_first = tile * GROUP_ROWS;
+    const int tile = get_group_id(0) % count, owner = get_group_id(0) / count, heads = shape.s1 / CLF_GROUPS;
+    const int b = owner / heads, h = owner % heads * CLF_GROUPS, k_first = tile * GROUP_ROWS;
     /* Queries before `start` and from `steps` on see none of these keys. */
     const int k_last = min(k_first + GROUP_ROWS, shape.s3) - 1;
     const int start = clf_nv_same(clf_first_query(k_first, shape.s2, shape.s4) / CLF_COLUMNS);
@@ -179,15 +204,15 @@ void clf_fused_backward_kv_nvidia_wgmma(__global const clf_storage *q, long4 q_a
 
     if (role == 0) {
         clf_nv_registers_fewer(REGISTERS_LOAD);
-        const matrix queries = matrix_of(q, clf_queries_at(q_at, b, h, (int2)(0)), q_at.w, shape.s2, shape.s5, D);
-        const matrix grads = matrix_of(grad_out, clf_queries_at(grad_out_at, b, h, (int2)(0)), grad_out_at.w, shape.s2, shape.s6, E);
         const matrix keys = matrix_of(k, clf_keys_at(k_at, b, h, (int2)(0)), k_at.w, shape.s3, shape.s5, D);
         const matrix values = matrix_of(v, clf_keys_at(v_at, b, h, (int2)(0)), v_at.w, shape.s3, shape.s6, E);
-        const rows_of rows = { lse + lse_at.x + b * lse_at.y + h * lse_at.z,
-                               delta + delta_at.x + b * delta_at.y + h * delta_at.z,
-                               (int)lse_at.w, (int)delta_at.w, shape.s2 };
-        load_all(&keys, &values, &queries, &grads, &rows, k_first, start, steps, item, k_tile, v_tile, q_tiles, g_tiles,
-                 numbers, at);
+        const passing all = {
+            heads_of(q, q_at, b, h, shape.s2, shape.s5, D),
+            heads_of(grad_out, grad_out_at, b, h, shape.s2, shape.s6, E),
+            lse + clf_queries_at(lse_at, b, h, (int2)(0)), delta + clf_queries_at(delta_at, b, h, (int2)(0)),
+            (int)lse_at.w, (int)delta_at.w, shape.s2, q_at.z, grad_out_at.z, lse_at.z, delta_at.z
+        };
+        load_all(&keys, &values, all, k_first, start, steps, item, k_tile, v_tile, q_tiles, g_tiles, numbers, at);
     } else {
         clf_nv_registers_more(REGISTERS_COMPUTE);
         const int group = role - 1, k_group = k_first + group * 64;
@@ -207,7 +232,9 @@ void clf_fused_backward_kv_nvidia_wgmma(__global const clf_storage *q, long4 q_a
         const ulong v_tile_of = clf_nv_tile(v_tile + group * BYTES(64, E), 16);
         if (start < steps) {
             int n = 0, stage = 0, phase = 0;
+            const int per_head = steps - start;
             do {
+                const int own = CLF_GROUPS > 1 ? n % per_head : n; /* of this head's tiles */
                 const uint q_tile = q_tiles + stage * Q_BYTES, g_tile = g_tiles + stage * G_BYTES;
                 clf_nv_barrier_wait(at + 8 * (FULL + stage), phase);
                 scores_D((float *)s, k_tile_of, clf_nv_tile(q_tile, 16));
@@ -217,22 +244,22 @@ void clf_fused_backward_kv_nvidia_wgmma(__global const clf_storage *q, long4 q_a
                     clf_nv_barrier_arrive(at + 8 * (FREE + (stage == 0 ? CLF_STAGES : stage) - 1));
                 scores_E((float *)ds, v_tile_of, clf_nv_tile(g_tile, 16));
                 wait_scores(1, ((float *)s));
-                WEIGH(n)
+                WEIGH(own)
                 wait_scores(0, ((float *)ds));
-                DIFFERENTIATE(n)
+                DIFFERENTIATE(own)
                 add_weighted_E((float *)sum_v, (const uint *)p, clf_nv_tile(g_tile, CLF_COLUMNS * 128));
                 add_weighted_D((float *)sum_k, (const uint *)dp, clf_nv_tile(q_tile, CLF_COLUMNS * 128));
                 stage = clf_nv_same(stage + 1 == CLF_STAGES ? 0 : stage + 1);
                 phase ^= stage == 0;
-            } while (++n < steps - start);
+            } while (++n < per_head * CLF_GROUPS);
             wait_sums_E(0, ((float *)sum_v));
             wait_sums_D(0, ((float *)sum_k));
         }
         if (grad_k)
-            STORE_ROWS(sum_k, factor.x, grad_k + grad_k_at.x + b * grad_k_at.y + h * grad_k_at.z, (int)grad_k_at.w,
-                       k_mine, shape.s3, D, shape.s5, lane);
+            STORE_ROWS(sum_k, factor.x, grad_k + clf_keys_at(grad_k_at, b, h, (int2)(0)), (int)grad_k_at.w, k_mine,
+                       shape.s3, D, shape.s5, lane);
         if (grad_v)
-            STORE_ROWS(sum_v, 1.0f, grad_v + grad_v_at.x + b * grad_v_at.y + h * grad_v_at.z, (int)grad_v_at.w,
-                       k_mine, shape.s3, E, shape.s6, lane);
+            STORE_ROWS(sum_v, 1.0f, grad_v + clf_keys_at(grad_v_at, b, h, (int2)(0)), (int)grad_v_at.w, k_mine,
+                       shape.s3, E, shape.s6, lane);
     }
 }

@@ -183,8 +183,8 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
                                     __global const uchar *padding, long4 padding_at,
                                     __global clf_storage *out, long4 out_at,
                                     __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
-                                    int8 shape, float4 factor, uint8 random,
-                                    __global clf_storage *rest, long4 rest_at CLF_EXTRA_PARAMETERS)
+                                    int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS,
+                                    __global clf_storage *rest, long4 rest_at)
 {
     __local uint4 tiles[(Q_BYTES + CLF_STAGES * (K_BYTES + V_BYTES)) / 16] __attribute__((aligned(1024)));
     __local ulong barriers[BARRIERS] __attribute__((aligned(8)));

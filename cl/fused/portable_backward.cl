@@ -27,8 +27,8 @@
 
 /* delta = sum(out * grad_out) of a row, a work-item each. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1)))
-void clf_fused_delta_portable(__global const clf_storage *out, long4 out_at,
-                              __global const clf_storage *grad_out, long4 grad_out_at,
+void clf_fused_delta_portable(__global const clf_result *out, long4 out_at,
+                              __global const clf_result *grad_out, long4 grad_out_at,
                               __global float *delta, long4 delta_at, int8 shape CLF_SEQUENCE_PARAMETERS)
 {
     const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
@@ -42,7 +42,7 @@ void clf_fused_delta_portable(__global const clf_storage *out, long4 out_at,
     grad_out += clf_queries_at(grad_out_at, b, h, start) + row * grad_out_at.w;
     float sum = 0.0f;
     for (int e = 0; e < shape.s6; e++)
-        sum = clf_fma(clf_load(out, e), clf_load(grad_out, e), sum);
+        sum = clf_fma(clf_load_result(out, e), clf_load_result(grad_out, e), sum);
     delta[clf_queries_at(delta_at, b, h, start) + row * delta_at.w] = sum;
 }
 
@@ -53,7 +53,7 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
                                    __global const clf_storage *v, long4 v_at,
                                    __global const clf_mask *mask, long8 mask_at,
                                    __global const uchar *padding, long4 padding_at,
-                                   __global const clf_storage *grad_out, long4 grad_out_at,
+                                   __global const clf_result *grad_out, long4 grad_out_at,
                                    __global const float *lse, long4 lse_at,
                                    __global const float *delta, long4 delta_at,
                                    __global clf_storage *grad_q, long4 grad_q_at,
@@ -70,7 +70,7 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
     const int item = get_local_id(0), tx = item % TX, ty = item / TX;
     const int tiles = (shape.s2 + CLF_ROWS - 1) / CLF_ROWS;
     const int bh = get_group_id(0) / tiles, b = bh / shape.s1, h = bh % shape.s1;
-#if CLF_BLOCKS
+#if CLF_BLOCKS == 1
     const int tile = clf_list_in_turn(lists, lists_at, b, h, get_group_id(0) % tiles);
 #else
     const int tile = tiles - 1 - get_group_id(0) % tiles;
@@ -105,7 +105,8 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
     const int seen = clf_keys_seen(min(q_first + CLF_ROWS, shape.s2) - 1, shape.s3, shape.s4);
 #if CLF_BLOCKS
     const int list = clf_lists_of(lists_at, b, h) + tile;
-    for (int entry = lists[list]; entry < lists[list + 1]; entry++) {
+    const int list_end = clf_list_end(lists, lists_at, list);
+    for (int entry = clf_list_begin(lists, lists_at, list); entry < list_end; entry++) {
         const int4 listed = clf_list_tile(lists, lists_at, entry);
         const int first = listed.x * CLF_COLUMNS;
         if (first >= seen)
@@ -116,10 +117,10 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
         rows s[CLF_WIDTH], ds[CLF_WIDTH];
 #define CLEAR(j) s[j] = ds[j] = (rows)(0.0f);
         EACH_COLUMN(CLEAR)
-        tile_product(q, q_at.w, q_first, shape.s2, k, k_at.w, first, shape.s3, shape.s5,
+        tile_product(q, INPUT, q_at.w, q_first, shape.s2, k, INPUT, k_at.w, first, shape.s3, shape.s5,
                      item, tx, ty, operands, s);
         EACH_COLUMN(SCALE)
-        tile_product(grad_out, grad_out_at.w, q_first, shape.s2, v, v_at.w, first, shape.s3, shape.s6,
+        tile_product(grad_out, RESULT, grad_out_at.w, q_first, shape.s2, v, INPUT, v_at.w, first, shape.s3, shape.s6,
                      item, tx, ty, operands, ds);
 
         const int look = NEEDS_MASKING(q_first, CLF_ROWS, first, CLF_COLUMNS, shape) || LISTED_PARTIAL;
@@ -137,7 +138,7 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
 #endif
                 *score = clf_score(*score, b, h, i, first + column, shape,
                                    mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
-#if CLF_BLOCKS
+#if CLF_BLOCKS == 1
                 if (LISTED_PARTIAL)
                     *score = clf_list_seen(*score, lists[listed.w + row * COLUMN_WORDS + column / 32], column % 32);
 #endif
@@ -164,7 +165,7 @@ void clf_fused_backward_q_portable(__global const clf_storage *q, long4 q_at,
 #define DIFFERENTIATE(j) s[j] = s[j] == (rows)(0.0f) ? (rows)(0.0f) : s[j] * (ds[j] - mean) SLOPE(j);
         EACH_COLUMN(DIFFERENTIATE)
         EACH_COLUMN(PARK)
-        add_weighted(weights, k, k_at.w, first, min(CLF_COLUMNS, seen - first), shape.s3, shape.s5, D_SHARE,
+        add_weighted(weights, k, INPUT, k_at.w, first, min(CLF_COLUMNS, seen - first), shape.s3, shape.s5, D_SHARE,
                      item, tx, ty, operands, &wild, acc);
     }
 #pragma unroll
@@ -180,7 +181,7 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
                                     __global const clf_storage *v, long4 v_at,
                                     __global const clf_mask *mask, long8 mask_at,
                                     __global const uchar *padding, long4 padding_at,
-                                    __global const clf_storage *grad_out, long4 grad_out_at,
+                                    __global const clf_result *grad_out, long4 grad_out_at,
                                     __global const float *lse, long4 lse_at,
                                     __global const float *delta, long4 delta_at,
                                     __global clf_storage *grad_k, long4 grad_k_at,
@@ -199,7 +200,7 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
     const int tiles = (shape.s3 + CLF_ROWS - 1) / CLF_ROWS;
     const int owner = get_group_id(0) / tiles;
     const int heads = shape.s1 / CLF_GROUPS, b = owner / heads, first_head = owner % heads * CLF_GROUPS;
-#if CLF_BLOCKS
+#if CLF_BLOCKS == 1
     const int tile = clf_list_in_turn(lists, lists_at, b, first_head, get_group_id(0) % tiles);
 #else
     const int tile = get_group_id(0) % tiles;
@@ -240,7 +241,8 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
     const int h = first_head;
 #endif
 #if CLF_BLOCKS
-    for (int list = clf_lists_of(lists_at, b, h) + tile, entry = lists[list]; entry < lists[list + 1]; entry++) {
+    for (int list = clf_lists_of(lists_at, b, h) + tile, entry = clf_list_begin(lists, lists_at, list);
+         entry < clf_list_end(lists, lists_at, list); entry++) {
         const int4 listed = clf_list_tile(lists, lists_at, entry);
         const int first = listed.x * CLF_COLUMNS;
         if (first >= q_end)
@@ -250,10 +252,10 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
 #endif
         rows s[CLF_WIDTH], ds[CLF_WIDTH];
         EACH_COLUMN(CLEAR)
-        tile_product(k, k_at.w, k_first, shape.s3, q, q_at.w, first, shape.s2, shape.s5,
+        tile_product(k, INPUT, k_at.w, k_first, shape.s3, q, INPUT, q_at.w, first, shape.s2, shape.s5,
                      item, tx, ty, operands, s);
         EACH_COLUMN(SCALE)
-        tile_product(v, v_at.w, k_first, shape.s3, grad_out, grad_out_at.w, first, shape.s2, shape.s6,
+        tile_product(v, INPUT, v_at.w, k_first, shape.s3, grad_out, RESULT, grad_out_at.w, first, shape.s2, shape.s6,
                      item, tx, ty, operands, ds);
 
         const int look = NEEDS_MASKING(first, CLF_COLUMNS, k_first, CLF_ROWS, shape) || LISTED_PARTIAL;
@@ -271,7 +273,7 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
 #endif
                 *score = clf_score(*score, b, h, i, k_first + row, shape,
                                    mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
-#if CLF_BLOCKS
+#if CLF_BLOCKS == 1
                 if (LISTED_PARTIAL)
                     *score = clf_list_seen(*score, lists[listed.w + column * ROW_WORDS + row / 32], row % 32);
 #endif
@@ -302,11 +304,11 @@ void clf_fused_backward_kv_portable(__global const clf_storage *q, long4 q_at,
         }
         EACH_COLUMN(DIFFERENTIATE_KEYS)
         const int count = min(CLF_COLUMNS, shape.s2 - first);
-        add_weighted(weights, grad_out, grad_out_at.w, first, count, shape.s2, shape.s6, E_SHARE,
+        add_weighted(weights, grad_out, RESULT, grad_out_at.w, first, count, shape.s2, shape.s6, E_SHARE,
                      item, tx, ty, operands, &wild, acc_v);
         barrier(CLK_LOCAL_MEM_FENCE);
         EACH_COLUMN(PARK)
-        add_weighted(weights, q, q_at.w, first, count, shape.s2, shape.s5, D_SHARE,
+        add_weighted(weights, q, INPUT, q_at.w, first, count, shape.s2, shape.s5, D_SHARE,
                      item, tx, ty, operands, &wild, acc_k);
     }
 #pragma unroll

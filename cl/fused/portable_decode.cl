@@ -102,15 +102,20 @@ void clf_fused_decode_portable(__global const clf_storage *q, long4 q_at,
 
     const int item = get_local_id(0), heads = shape.s1 / slice.x;
     const int part = get_group_id(0) % slice.y, matrix = get_group_id(0) / slice.y;
-    const int b = matrix / heads, head = matrix % heads, rows = slice.x * shape.s2;
-    shape = clf_own_shape(shape, b, (int2)(0) CLF_SEQUENCE_ARGUMENTS);
+    const int b = matrix / heads, head = matrix % heads;
+    const int2 start = clf_starts(b CLF_SEQUENCE_ARGUMENTS);
+    shape = clf_decode_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
+    const int rows = slice.x * shape.s2;
+    if (rows == 0)
+        return;
     const clf_kept_rows keys = clf_kept_rows_of(k, k_at, k_scales, k_scales_at, pages, pages_at, slice.w, b, head);
     const clf_kept_rows values = clf_kept_rows_of(v, v_at, v_scales, v_scales_at, pages, pages_at, slice.w, b, head);
 
     const float scale = clf_query_scale(factor.x);
     for (int n = item; n < CLF_ROWS * D_PADDED; n += CLF_ITEMS) {
         const int one = min(n / D_PADDED, rows - 1), h = head * slice.x + one / shape.s2, d = n % D_PADDED;
-        queries[n] = d < CLF_D ? scale * clf_load(q, q_at.x + b * q_at.y + h * q_at.z + one % shape.s2 * q_at.w + d) : 0.0f;
+        const long row = clf_queries_at(q_at, b, h, start) + one % shape.s2 * q_at.w;
+        queries[n] = d < CLF_D ? scale * clf_load(q, row + d) : 0.0f;
     }
 
     const int softmax_row = item / LANES, lane = item % LANES, column = item % QUARTERS * 4, turn = item / QUARTERS;

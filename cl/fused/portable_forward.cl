@@ -22,11 +22,13 @@
  * variable become memory (GFLOP/s of one shape, the a*b+c loop gives 27 to 31): indexed registers 0.6, constant
  * places only 2.8, reads without branches 3.2.
  *
- * With CLF_BLOCKS 1 the tiles of keys are those in the list of the queries' tile (lists.cl).
+ * With CLF_BLOCKS the tiles of keys are those in the list of the queries' tile (lists.cl).
  *
  * NDRange: one dimension, ITEMS for each tile of queries in each head, the last tiles (which see most) first.
  * shape = {B, H, Nq, Nk, causal shift, D, E, window}: widths are run-time numbers, CLF_D and CLF_E may be rounded up.
  */
+#define STORED clf_result
+#define STORE clf_store_result
 #include "fused/portable_tile.cl"
 
 #define E_SHARE SHARE(CLF_E)
@@ -39,7 +41,7 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
                                 __global const clf_storage *v, long4 v_at,
                                 __global const clf_mask *mask, long8 mask_at,
                                 __global const uchar *padding, long4 padding_at,
-                                __global clf_storage *out, long4 out_at,
+                                __global clf_result *out, long4 out_at,
                                 __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
                                 int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random
                                 CLF_EXTRA_PARAMETERS CLF_LIST_PARAMETERS)
@@ -52,7 +54,7 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
     const int item = get_local_id(0), tx = item % TX, ty = item / TX;
     const int tiles = (shape.s2 + CLF_ROWS - 1) / CLF_ROWS;
     const int bh = get_group_id(0) / tiles, b = bh / shape.s1, h = bh % shape.s1;
-#if CLF_BLOCKS
+#if CLF_BLOCKS == 1
     const int tile = clf_list_in_turn(lists, lists_at, b, h, get_group_id(0) % tiles);
 #else
     const int tile = tiles - 1 - get_group_id(0) % tiles;
@@ -80,7 +82,8 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
     const int seen = clf_keys_seen(min(q_first + CLF_ROWS, shape.s2) - 1, shape.s3, shape.s4);
 #if CLF_BLOCKS
     const int list = clf_lists_of(lists_at, b, h) + tile;
-    for (int entry = lists[list]; entry < lists[list + 1]; entry++) {
+    const int list_end = clf_list_end(lists, lists_at, list);
+    for (int entry = clf_list_begin(lists, lists_at, list); entry < list_end; entry++) {
         const int4 listed = clf_list_tile(lists, lists_at, entry);
         const int first = listed.x * CLF_COLUMNS;
         if (first >= seen)
@@ -92,7 +95,7 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
 #pragma unroll
         for (int j = 0; j < CLF_WIDTH; j++)
             s[j] = (rows)(0.0f);
-        tile_product(q, q_at.w, q_first, shape.s2, k, k_at.w, first, shape.s3, shape.s5,
+        tile_product(q, INPUT, q_at.w, q_first, shape.s2, k, INPUT, k_at.w, first, shape.s3, shape.s5,
                      item, tx, ty, operands, s);
         EACH_COLUMN(SCALE)
 
@@ -107,7 +110,7 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
                 __local float *score = weights + column * PITCH(CLF_ROWS) + row;
                 *score = clf_score(*score, b, h, min(q_first + row, shape.s2 - 1), first + column, shape,
                                    mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
-#if CLF_BLOCKS
+#if CLF_BLOCKS == 1
                 if (LISTED_PARTIAL)
                     *score = clf_list_seen(*score, lists[listed.w + row * COLUMN_WORDS + column / 32], column % 32);
 #endif
@@ -145,7 +148,7 @@ void clf_fused_forward_portable(__global const clf_storage *q, long4 q_at,
         }
 #endif
 
-        add_weighted(weights, v, v_at.w, first, min(CLF_COLUMNS, seen - first), shape.s3, shape.s6, E_SHARE,
+        add_weighted(weights, v, INPUT, v_at.w, first, min(CLF_COLUMNS, seen - first), shape.s3, shape.s6, E_SHARE,
                      item, tx, ty, operands, &wild, acc);
     }
 

@@ -18,6 +18,7 @@
  */
 #include "prelude/types.cl"
 #include "prelude/storage.cl"
+#include "prelude/result.cl"
 #include "prelude/math.cl"
 #include "prelude/philox.cl"
 #include "prelude/mask.cl"
@@ -137,35 +138,40 @@ static int is_wild(wide x)
     return any((CAT(as_int, CLF_VECTOR)(x) & 0x7fffffff) >= 0x7f800000);
 }
 
+/* What an operand's elements are: those of inputs, or of results. Constants, and known where they are inlined. */
+#define INPUT 0
+#define RESULT 1
+
 /* An element that is always read (the index is clamped by the caller), then kept or not: no branch. */
-static float load_or_zero(__global const clf_storage *p, int i, int keep)
+CLF_INLINE float load_or_zero(__global const void *p, int kind, int i, int keep)
 {
-    const float x = clf_load(p, i);
+    const float x = kind == RESULT ? clf_load_result((__global const clf_result *)p, i)
+                                   : clf_load((__global const clf_storage *)p, i);
     return keep ? x : 0.0f;
 }
 
 /* to[d][r] = p[first + r][d0 + d]: `count` rows turned into columns. */
-CLF_INLINE void load_turned(__global const clf_storage *p, int stride, int first, int count, int limit,
+CLF_INLINE void load_turned(__global const void *p, int kind, int stride, int first, int count, int limit,
                         int d0, int width, int item, __local float *to)
 {
     for (int piece = item; piece < CLF_DEPTH * count / CLF_VECTOR; piece += ITEMS) {
         const int t = piece % CLF_DEPTH, r = piece / CLF_DEPTH * CLF_VECTOR;
         const int d = min(d0 + t, width - 1), row = first + r;
-#define ELEMENT(i) load_or_zero(p, min(row + i, limit - 1) * stride + d, row + i < limit)
+#define ELEMENT(i) load_or_zero(p, kind, min(row + i, limit - 1) * stride + d, row + i < limit)
         *(__local wide *)(to + t * PITCH(count) + r) = MAKE_WIDE(ELEMENT);
 #undef ELEMENT
     }
 }
 
 /* to[r][c] = p[first + r][c], rows of `padded`. Answers whether there is an infinity or NaN among them. */
-CLF_INLINE int load_straight(__global const clf_storage *p, int stride, int first, int count, int limit,
+CLF_INLINE int load_straight(__global const void *p, int kind, int stride, int first, int count, int limit,
                          int width, int padded, int item, __local float *to)
 {
     int wild = 0;
     for (int piece = item; piece < count * padded / CLF_VECTOR; piece += ITEMS) {
         const int r = piece / (padded / CLF_VECTOR), c = piece % (padded / CLF_VECTOR) * CLF_VECTOR;
         const int row = min(first + r, limit - 1) * stride;
-#define ELEMENT(i) load_or_zero(p, row + min(c + i, width - 1), (first + r < limit) & (c + i < width))
+#define ELEMENT(i) load_or_zero(p, kind, row + min(c + i, width - 1), (first + r < limit) & (c + i < width))
         const wide x = MAKE_WIDE(ELEMENT);
 #undef ELEMENT
         wild |= is_wild(x);
@@ -226,15 +232,15 @@ CLF_INLINE void product_carefully(__local const float *a, int a_pitch, __local c
 
 /* The products of a tile: c = a b^T, both read from rows of `width` in memory. Callers pass the width as a run-time
  * number: some compilers unroll loops of known length whatever it costs. */
-CLF_INLINE void tile_product(__global const clf_storage *a, int a_stride, int a_first, int a_limit,
-                         __global const clf_storage *b, int b_stride, int b_first, int b_limit, int width,
+CLF_INLINE void tile_product(__global const void *a, int a_kind, int a_stride, int a_first, int a_limit,
+                         __global const void *b, int b_kind, int b_stride, int b_first, int b_limit, int width,
                          int item, int tx, int ty, __local float *operands, rows *c)
 {
     __local float *columns = operands + CLF_DEPTH * PITCH(CLF_ROWS);
     for (int d = 0; d < width; d += CLF_DEPTH) {
         barrier(CLK_LOCAL_MEM_FENCE);
-        load_turned(a, a_stride, a_first, CLF_ROWS, a_limit, d, width, item, operands);
-        load_turned(b, b_stride, b_first, CLF_COLUMNS, b_limit, d, width, item, columns);
+        load_turned(a, a_kind, a_stride, a_first, CLF_ROWS, a_limit, d, width, item, operands);
+        load_turned(b, b_kind, b_stride, b_first, CLF_COLUMNS, b_limit, d, width, item, columns);
         barrier(CLK_LOCAL_MEM_FENCE);
         product(operands + ty * CLF_HEIGHT, PITCH(CLF_ROWS), columns + tx * CLF_VECTOR, PITCH(CLF_COLUMNS),
                 min(CLF_DEPTH, width - d), CLF_WIDTH, CLF_VECTOR, c);
@@ -242,13 +248,13 @@ CLF_INLINE void tile_product(__global const clf_storage *a, int a_stride, int a_
 }
 
 /* c += weights^T x rows first .. of p: what the passing tile adds to a gradient. */
-CLF_INLINE void add_weighted(__local const float *weights, __global const clf_storage *p, int stride, int first, int count,
-                         int limit, int width, int share, int item, int tx, int ty,
+CLF_INLINE void add_weighted(__local const float *weights, __global const void *p, int kind, int stride, int first,
+                         int count, int limit, int width, int share, int item, int tx, int ty,
                          __local float *operands, __local int *wild, rows *c)
 {
     for (int step = 0; step < count; step += CLF_STEPS) {
         barrier(CLK_LOCAL_MEM_FENCE);
-        if (load_straight(p, stride, first + step, CLF_STEPS, limit, width, share * TX, item, operands))
+        if (load_straight(p, kind, stride, first + step, CLF_STEPS, limit, width, share * TX, item, operands))
             *wild = 1;
         barrier(CLK_LOCAL_MEM_FENCE);
         __local const float *a = weights + step * PITCH(CLF_ROWS) + ty * CLF_HEIGHT;
@@ -261,10 +267,16 @@ CLF_INLINE void add_weighted(__local const float *weights, __global const clf_st
     }
 }
 
+/* What sums are written as. */
+#ifndef STORED
+#define STORED clf_storage
+#define STORE clf_store
+#endif
+
 /* Writes up to CLF_WIDTH columns of each work-item's sums, those from `first_column` on, to rows of a tensor: through
  * local memory, so that neighbouring work-items write neighbouring elements. */
 CLF_INLINE void store_some(const rows *sums, int share, int run, int tx, int ty, int item, __local float *stage,
-                       __global clf_storage *p, int stride, int first, int limit, int first_column, int width)
+                       __global STORED *p, int stride, int first, int limit, int first_column, int width)
 {
     barrier(CLK_LOCAL_MEM_FENCE);
 #define STAGE(c) \
@@ -276,7 +288,7 @@ CLF_INLINE void store_some(const rows *sums, int share, int run, int tx, int ty,
     for (int i = item; i < columns * CLF_ROWS; i += ITEMS) {
         const int r = i / columns, c = i % columns;
         if (first + r < limit)
-            clf_store(stage[c * PITCH(CLF_ROWS) + r], p, (first + r) * stride + first_column + c);
+            STORE(stage[c * PITCH(CLF_ROWS) + r], p, (first + r) * stride + first_column + c);
     }
 }
 

@@ -8,9 +8,25 @@
 #error the backward pass of CLF_SCORE_MOD needs its derivative, CLF_SCORE_SLOPE
 #endif
 
+static float dot_results(__global const clf_result *x, __global const clf_result *y)
+{
+    float sum = 0.0f;
+    for (int e = 0; e < CLF_E; e++)
+        sum = clf_fma(clf_load_result(x, e), clf_load_result(y, e), sum);
+    return sum;
+}
+
+static float dot_values(__global const clf_result *x, __global const clf_storage *v)
+{
+    float sum = 0.0f;
+    for (int e = 0; e < CLF_E; e++)
+        sum = clf_fma(clf_load_result(x, e), clf_load(v, e), sum);
+    return sum;
+}
+
 __kernel __attribute__((reqd_work_group_size(64, 1, 1)))
-void clf_fused_delta_reference(__global const clf_storage *out, long4 out_at,
-                               __global const clf_storage *grad_out, long4 grad_out_at,
+void clf_fused_delta_reference(__global const clf_result *out, long4 out_at,
+                               __global const clf_result *grad_out, long4 grad_out_at,
                                __global float *delta, long4 delta_at, int8 shape CLF_SEQUENCE_PARAMETERS)
 {
     const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
@@ -20,14 +36,14 @@ void clf_fused_delta_reference(__global const clf_storage *out, long4 out_at,
     const int row = get_group_id(0) % groups * 64 + get_local_id(0);
     if (row < shape.s2)
         delta[clf_queries_at(delta_at, b, h, start) + row * delta_at.w] =
-            dot_product(out + clf_queries_at(out_at, b, h, start) + row * out_at.w,
-                        grad_out + clf_queries_at(grad_out_at, b, h, start) + row * grad_out_at.w, CLF_E);
+            dot_results(out + clf_queries_at(out_at, b, h, start) + row * out_at.w,
+                        grad_out + clf_queries_at(grad_out_at, b, h, start) + row * grad_out_at.w);
 }
 
 /* The gradient of one raw score (before `scale`), and through *weight the dropped-out probability. Pointers are
  * at the rows in question. */
 static float differentiate(__global const clf_storage *q, __global const clf_storage *k,
-                           __global const clf_storage *v, __global const clf_storage *grad_out,
+                           __global const clf_storage *v, __global const clf_result *grad_out,
                            float log_sum, float mean, int b, int h, int row, int key, float *weight,
                            __global const clf_mask *mask, long8 mask_at, __global const uchar *padding, long4 padding_at,
                            int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
@@ -43,11 +59,11 @@ static float differentiate(__global const clf_storage *q, __global const clf_sto
 #if CLF_DROPOUT
     if (clf_keep(key, row, b * shape.s1 + h, random)) {
         *weight = p * factor.y;
-        dp = dot_product(grad_out, v, CLF_E) * factor.y;
+        dp = dot_values(grad_out, v) * factor.y;
     }
 #else
     *weight = p;
-    dp = dot_product(grad_out, v, CLF_E);
+    dp = dot_values(grad_out, v);
 #endif
     float slope = 1.0f;
 #if CLF_BENDS
@@ -62,12 +78,13 @@ void clf_fused_backward_q_reference(__global const clf_storage *q, long4 q_at,
                                     __global const clf_storage *v, long4 v_at,
                                     __global const clf_mask *mask, long8 mask_at,
                                     __global const uchar *padding, long4 padding_at,
-                                    __global const clf_storage *grad_out, long4 grad_out_at,
+                                    __global const clf_result *grad_out, long4 grad_out_at,
                                     __global const float *lse, long4 lse_at,
                                     __global const float *delta, long4 delta_at,
                                     __global clf_storage *grad_q, long4 grad_q_at,
                                     int8 shape CLF_SEQUENCE_PARAMETERS,
-                                    float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                    float4 factor, uint8 random
+                                    CLF_EXTRA_PARAMETERS CLF_LIST_PARAMETERS)
 {
     const int groups = (shape.s2 + 63) / 64, bh = get_group_id(0) / groups;
     const int b = bh / shape.s1, h = bh % shape.s1;
@@ -88,8 +105,12 @@ void clf_fused_backward_q_reference(__global const clf_storage *q, long4 q_at,
     float total[CLF_D];
     for (int d = 0; d < CLF_D; d++)
         total[d] = 0.0f;
-    for (int key = clf_first_key(row, shape); key < clf_keys_seen(row, shape.s3, shape.s4); key++) {
+    const int2 entries = ENTRIES(b, h, row, (int2)(clf_first_key(row, shape), clf_keys_seen(row, shape.s3, shape.s4)));
+    for (int i = entries.x; i < entries.y; i++) {
+        const int key = ENTRY(i);
         float weight;
+        if (key < 0)
+            continue;
         const float ds = differentiate(q, k + key * k_at.w, v + key * v_at.w, grad_out, log_sum, mean, b, h, row, key,
                                        &weight, mask, mask_at, padding, padding_at, shape, factor,
                                        random CLF_EXTRA_ARGUMENTS);
@@ -106,13 +127,14 @@ void clf_fused_backward_kv_reference(__global const clf_storage *q, long4 q_at,
                                      __global const clf_storage *v, long4 v_at,
                                      __global const clf_mask *mask, long8 mask_at,
                                      __global const uchar *padding, long4 padding_at,
-                                     __global const clf_storage *grad_out, long4 grad_out_at,
+                                     __global const clf_result *grad_out, long4 grad_out_at,
                                      __global const float *lse, long4 lse_at,
                                      __global const float *delta, long4 delta_at,
                                      __global clf_storage *grad_k, long4 grad_k_at,
                                      __global clf_storage *grad_v, long4 grad_v_at,
                                      int8 shape CLF_SEQUENCE_PARAMETERS,
-                                     float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                     float4 factor, uint8 random
+                                     CLF_EXTRA_PARAMETERS CLF_LIST_PARAMETERS)
 {
     const int groups = (shape.s3 + 63) / 64, bh = get_group_id(0) / groups;
     const int heads = shape.s1 / CLF_GROUPS, b = bh / heads, first_head = bh % heads * CLF_GROUPS;
@@ -130,10 +152,12 @@ void clf_fused_backward_kv_reference(__global const clf_storage *q, long4 q_at,
         total_k[d] = 0.0f;
     for (int e = 0; e < CLF_E; e++)
         total_v[e] = 0.0f;
+    const int2 all = (int2)(clf_first_query(key, shape.s2, shape.s4), clf_queries_end(key, shape));
     for (int h = first_head; h < first_head + CLF_GROUPS; h++)
-    for (int row = clf_first_query(key, shape.s2, shape.s4); row < clf_queries_end(key, shape); row++) {
+    for (int i = ENTRIES(b, h, key, all).x; i < ENTRIES(b, h, key, all).y; i++) {
+        const int row = ENTRY(i);
         __global const clf_storage *query = q + clf_queries_at(q_at, b, h, start) + row * q_at.w;
-        __global const clf_storage *grad = grad_out + clf_queries_at(grad_out_at, b, h, start) + row * grad_out_at.w;
+        __global const clf_result *grad = grad_out + clf_queries_at(grad_out_at, b, h, start) + row * grad_out_at.w;
         const float log_sum = lse[clf_queries_at(lse_at, b, h, start) + row * lse_at.w];
         const float mean = delta[clf_queries_at(delta_at, b, h, start) + row * delta_at.w];
         float weight;
@@ -142,7 +166,7 @@ void clf_fused_backward_kv_reference(__global const clf_storage *q, long4 q_at,
         for (int d = 0; d < CLF_D && ds != 0.0f; d++)
             total_k[d] = clf_fma(ds, clf_load(query, d), total_k[d]);
         for (int e = 0; e < CLF_E && weight != 0.0f; e++)
-            total_v[e] = clf_fma(weight, clf_load(grad, e), total_v[e]);
+            total_v[e] = clf_fma(weight, clf_load_result(grad, e), total_v[e]);
     }
     for (int d = 0; d < CLF_D && grad_k; d++)
         clf_store(total_k[d] * factor.x, grad_k, clf_keys_at(grad_k_at, b, first_head, start) + key * grad_k_at.w + d);

@@ -1,10 +1,12 @@
 /* What the naive kernels share: products of rows, computed from memory. */
 #include "prelude/types.cl"
 #include "prelude/storage.cl"
+#include "prelude/result.cl"
 #include "prelude/math.cl"
 #include "prelude/philox.cl"
 #include "prelude/mask.cl"
 #include "fused/place.cl"
+#include "fused/lists.cl"
 
 #ifndef CLF_D
 #define CLF_D 64 /* width of q and k */
@@ -14,6 +16,17 @@
 #endif
 #ifndef CLF_DROPOUT
 #define CLF_DROPOUT 0
+#endif
+
+/* What a row looks at, and number i of that: keys side by side, or those in the row of a pattern, where a key below 0 is
+ * one of zeros (lists.cl). A key looks at queries in the same way. */
+#if CLF_BLOCKS
+#define ENTRIES(b, h, own, all) \
+    (int2)(lists[clf_lists_of(lists_at, b, h) + (own)], lists[clf_lists_of(lists_at, b, h) + (own) + 1])
+#define ENTRY(i) lists[lists_at.s4 + (i)]
+#else
+#define ENTRIES(b, h, own, all) (all)
+#define ENTRY(i) (i)
 #endif
 
 static float dot_product(__global const clf_storage *x, __global const clf_storage *y, int width)

@@ -15,7 +15,7 @@
  * and the result depends on `splits` but not on scheduling. About 165 KiB of private memory with D = E = 64,
  * never more than about 270 KiB; no __local memory.
  *
- * With CLF_BLOCKS 1 the queries that pass are those in the block's list (lists.cl), eights of rows that see nothing of
+ * With CLF_BLOCKS the queries that pass are those in the block's list (lists.cl), eights of rows that see nothing of
  * it are left out of all five products.
  *
  * What is masked has p and ds exactly 0; blocks of keys, queries or grads with NaN or infinity go through a
@@ -33,6 +33,7 @@
  */
 #include "prelude/types.cl"
 #include "prelude/storage.cl"
+#include "prelude/result.cl"
 #include "prelude/math.cl"
 #include "prelude/philox.cl"
 #include "prelude/mask.cl"
@@ -61,6 +62,13 @@
 
 #define D_PADDED ((CLF_D + 15) / 16 * 16)
 #define E_PADDED ((CLF_E + 15) / 16 * 16)
+
+/* Has the mask snippet something to hide from these rows? */
+#if CLF_BLOCKS == 2
+#define SNIPPET_HIDES ((tile.z >> part) & 1)
+#else
+#define SNIPPET_HIDES 0
+#endif
 
 /* What the gradients need to know of the rows: the logarithm that turns scores into probabilities, in two parts,
  * and sum(out * grad_out). A row that saw nothing has an infinite logarithm: all its probabilities are 0. */
@@ -117,7 +125,7 @@ static void differentiate_tile(float *p, float *ds, int width, int masked, int r
                 if (masked)
                     score = clf_score(raw, b, h, q + r, key, shape, mask, mask_at,
                                       padding, padding_at CLF_EXTRA_ARGUMENTS);
-#if CLF_BLOCKS
+#if CLF_BLOCKS == 1
                 if (bits)
                     score = clf_list_seen(score, bits[r * (CLF_KEYS / 32) + n / 32], 16 * i);
 #endif
@@ -130,6 +138,23 @@ static void differentiate_tile(float *p, float *ds, int width, int masked, int r
 #endif
             }
         }
+}
+
+/* CLF_ROWS rows of grad_out, as clf_pack does it; its type may be another. */
+static int pack_grads(__global const clf_result *p, long at, long stride, int rows, float *to)
+{
+#if CLF_RESULT == CLF_STORAGE
+    return clf_pack(p, at, stride, rows, CLF_ROWS, CLF_E, to, E_PADDED);
+#else
+    int16 largest = (int16)(0);
+    for (int r = 0; r < rows; r++)
+        clf_load_result_row(p, at + r * stride, CLF_E, to + r * E_PADDED, E_PADDED);
+    for (int n = 0; n < rows * E_PADDED; n += 16)
+        largest = max(largest, as_int16(vload16(0, to + n)) & 0x7fffffff);
+    for (int n = rows * E_PADDED; n < CLF_ROWS * E_PADDED; n += 16)
+        vstore16((float16)(0.0f), 0, to + n);
+    return !any(largest >= (int16)(0x7f800000));
+#endif
 }
 
 static void clear(float *x, int count)
@@ -170,8 +195,8 @@ static void add_to_keys(int from, int end, int q_first, int k_first, int k_count
 }
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
-void clf_fused_delta_vector(__global const clf_storage *out, long4 out_at,
-                            __global const clf_storage *grad_out, long4 grad_out_at,
+void clf_fused_delta_vector(__global const clf_result *out, long4 out_at,
+                            __global const clf_result *grad_out, long4 grad_out_at,
                             __global float *delta, long4 delta_at, int8 shape CLF_SEQUENCE_PARAMETERS)
 {
     float x[E_PADDED] __attribute__((aligned(64))), y[E_PADDED] __attribute__((aligned(64)));
@@ -180,8 +205,9 @@ void clf_fused_delta_vector(__global const clf_storage *out, long4 out_at,
     shape = clf_own_shape(shape, b, start CLF_SEQUENCE_ARGUMENTS);
     const int first = get_group_id(0) * CLF_ROWS, end = min(first + CLF_ROWS, shape.s2);
     for (int q = first; q < end; q++) {
-        clf_load_row(out, clf_queries_at(out_at, b, h, start) + q * out_at.w, CLF_E, x, E_PADDED);
-        clf_load_row(grad_out, clf_queries_at(grad_out_at, b, h, start) + q * grad_out_at.w, CLF_E, y, E_PADDED);
+        clf_load_result_row(out, clf_queries_at(out_at, b, h, start) + q * out_at.w, CLF_E, x, E_PADDED);
+        clf_load_result_row(grad_out, clf_queries_at(grad_out_at, b, h, start) + q * grad_out_at.w, CLF_E, y,
+                            E_PADDED);
         float16 sum = (float16)(0.0f);
         for (int n = 0; n < E_PADDED; n += 16)
             sum = clf_fma(vload16(0, x + n), vload16(0, y + n), sum);
@@ -195,7 +221,7 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
                                __global const clf_storage *v, long4 v_at,
                                __global const clf_mask *mask, long8 mask_at,
                                __global const uchar *padding, long4 padding_at,
-                               __global const clf_storage *grad_out, long4 grad_out_at,
+                               __global const clf_result *grad_out, long4 grad_out_at,
                                __global const float *lse, long4 lse_at,
                                __global const float *delta, long4 delta_at,
                                __global clf_storage *grad_k, long4 grad_k_at,
@@ -242,8 +268,8 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
         const int q_end = clf_queries_end(k_first + k_count - 1, shape);
         for (int h = first_head; h < first_head + CLF_GROUPS; h++)
 #if CLF_BLOCKS
-        for (int list = clf_lists_of(lists_at, b, h) + k_first / CLF_KEYS, entry = lists[list]; entry < lists[list + 1];
-             entry++) {
+        for (int list = clf_lists_of(lists_at, b, h) + k_first / CLF_KEYS, entry = clf_list_begin(lists, lists_at, list);
+             entry < clf_list_end(lists, lists_at, list); entry++) {
             const int4 tile = clf_list_tile(lists, lists_at, entry);
             const int q_first = tile.x * CLF_ROWS;
             if (q_first >= q_end)
@@ -256,8 +282,8 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
             const int q_count = min(CLF_ROWS, q_end - q_first);
             const int queries_finite = clf_pack(q, q_base + q_first * q_at.w, q_at.w, q_count, CLF_ROWS,
                                                 CLF_D, queries, D_PADDED);
-            const int grads_finite = clf_pack(grad_out, grad_base + q_first * grad_out_at.w, grad_out_at.w,
-                                              q_count, CLF_ROWS, CLF_E, grads, E_PADDED);
+            const int grads_finite = pack_grads(grad_out, grad_base + q_first * grad_out_at.w, grad_out_at.w,
+                                                q_count, grads);
             scale_rows(queries, CLF_ROWS * D_PADDED, q_scale);
             fetch_rows(lse, lse_base + q_first * lse_at.w, lse_at.w,
                        delta, delta_base + q_first * delta_at.w, delta_at.w, q_count, log_sum, log_rest, mean);
@@ -275,8 +301,10 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
                 const int part = r / CLF_TILE_ROWS;
                 if (!((tile.y >> part) & 1))
                     continue;
+#if CLF_BLOCKS == 1
                 if ((tile.z >> part) & 1)
                     bits = clf_list_bits(lists, tile, part, CLF_TILE_ROWS * (CLF_KEYS / 32));
+#endif
 #endif
                 for (int n = 0; n < width; n += 32) {
                     clf_product32(queries + r * D_PADDED, D_PADDED, 1, keys_turned + n, CLF_KEYS,
@@ -286,7 +314,7 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
                 }
                 differentiate_tile(p + r * CLF_KEYS, ds + r * CLF_KEYS, width,
                                    CLF_EVERY_SCORE || width > seen_by_one ||
-                                       clf_first_key(row + tile_rows - 1, shape) > k_first,
+                                       clf_first_key(row + tile_rows - 1, shape) > k_first || SNIPPET_HIDES,
                                    tile_rows, log_sum + r, log_rest + r, mean + r, b, h, row, k_first, shape, keep_scale, random,
                                    bits, mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
                 multiply(keys_finite, ds + r * CLF_KEYS, CLF_KEYS, 1, keys, count, dq + r * D_PADDED, D_PADDED);

@@ -20,8 +20,8 @@
  * probability is exactly 0, which is all that a finite value needs; blocks of values with NaN or infinity
  * (noticed while packing) go through a product that skips the zeros.
  *
- * With CLF_BLOCKS 1 the blocks of keys are those in the group's list (lists.cl), and of each only those eights of rows
- * are computed that see any of it: 8 x CLF_KEYS is the grain in which a pattern costs time.
+ * With CLF_BLOCKS the blocks of keys are those in the group's list (lists.cl), and of each only those eights of rows
+ * are computed that see any of it: 8 x CLF_KEYS is the grain in which a pattern or a mask snippet costs time.
  *
  * What each step gave, as a share of OpenBLAS' sgemm of 2048^3 on the same two AVX-512 cores (PoCL, f32,
  * D = 64, H = 8, N = 2048): blocks of 32 keys shared by 16 queries 0.50, by 64 queries 0.69, by 256 queries
@@ -33,6 +33,7 @@
  */
 #include "prelude/types.cl"
 #include "prelude/storage.cl"
+#include "prelude/result.cl"
 #include "prelude/math.cl"
 #include "prelude/philox.cl"
 #include "prelude/mask.cl"
@@ -58,6 +59,13 @@
 
 #define D_PADDED ((CLF_D + 15) / 16 * 16)
 #define E_PADDED ((CLF_E + 15) / 16 * 16)
+
+/* Has the mask snippet something to hide from these rows? */
+#if CLF_BLOCKS == 2
+#define SNIPPET_HIDES ((tile.z >> part) & 1)
+#else
+#define SNIPPET_HIDES 0
+#endif
 
 /* How far, in powers of two, a score may rise above its row's base before the row is rescaled. */
 #define SLACK 8.0f
@@ -93,7 +101,7 @@ static void hide(float *s, int width, int rows, int b, int h, int q, int k, int8
         }
 }
 
-#if CLF_BLOCKS
+#if CLF_BLOCKS == 1
 /* Pairs that the pattern does not have. */
 static void hide_unlisted(float *s, int width, int rows, __global const int *bits)
 {
@@ -164,7 +172,7 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
                               __global const clf_storage *v, long4 v_at,
                               __global const clf_mask *mask, long8 mask_at,
                               __global const uchar *padding, long4 padding_at,
-                              __global clf_storage *out, long4 out_at,
+                              __global clf_result *out, long4 out_at,
                               __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
                               int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random
                               CLF_EXTRA_PARAMETERS CLF_LIST_PARAMETERS)
@@ -179,7 +187,7 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
 
     const int h = get_group_id(1), b = get_group_id(2);
     /* The last rows see most keys: start with them, so that no core is left with a long one in the end. */
-#if CLF_BLOCKS
+#if CLF_BLOCKS == 1
     const int block = clf_list_in_turn(lists, lists_at, b, h, get_group_id(0));
 #else
     const int block = CLF_CAUSAL ? get_num_groups(0) - 1 - get_group_id(0) : get_group_id(0);
@@ -199,7 +207,8 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
     const int k_end = clf_keys_seen(q_first + q_count - 1, shape.s3, shape.s4);
 #if CLF_BLOCKS
     const int list = clf_lists_of(lists_at, b, h) + block;
-    for (int entry = lists[list]; entry < lists[list + 1]; entry++) {
+    const int list_end = clf_list_end(lists, lists_at, list);
+    for (int entry = clf_list_begin(lists, lists_at, list); entry < list_end; entry++) {
         const int4 tile = clf_list_tile(lists, lists_at, entry);
         const int k_first = tile.x * CLF_KEYS;
         if (k_first >= k_end)
@@ -228,10 +237,11 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
             for (int n = 0; n < width; n += 32)
                 clf_product32(queries + r * D_PADDED, D_PADDED, 1, keys + n, CLF_KEYS, CLF_D, 1,
                               s + n, CLF_KEYS);
-            if (CLF_EVERY_SCORE || width > seen_by_one || clf_first_key(row + tile_rows - 1, shape) > k_first)
+            if (CLF_EVERY_SCORE || width > seen_by_one || clf_first_key(row + tile_rows - 1, shape) > k_first ||
+                SNIPPET_HIDES)
                 hide(s, width, tile_rows, b, h, row, k_first, shape, mask, mask_at,
                      padding, padding_at CLF_EXTRA_ARGUMENTS);
-#if CLF_BLOCKS
+#if CLF_BLOCKS == 1
             if ((tile.z >> part) & 1)
                 hide_unlisted(s, width, tile_rows, clf_list_bits(lists, tile, part, CLF_TILE_ROWS * (CLF_KEYS / 32)));
 #endif
@@ -251,8 +261,8 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
         const float scale = total == 0.0f ? 0.0f : keep_scale / total;
         for (int n = 0; n < E_PADDED; n += 16)
             vstore16(vload16(0, acc + r * E_PADDED + n) * scale, 0, acc + r * E_PADDED + n);
-        clf_store_row(acc + r * E_PADDED, CLF_E, out,
-                      clf_queries_at(out_at, b, h, start) + (q_first + r) * out_at.w);
+        clf_store_result_row(acc + r * E_PADDED, CLF_E, out,
+                             clf_queries_at(out_at, b, h, start) + (q_first + r) * out_at.w);
         if (lse)
             lse[clf_queries_at(lse_at, b, h, start) + (q_first + r) * lse_at.w] =
                 total == 0.0f ? -INFINITY : base[r] * CLF_LN2 + log(total);

@@ -3,7 +3,7 @@
  *     Z <- K^T / c                                      columns, scale, start
  *     Z <- Z (13 I - A (15 I - A (7 I - A))) / 4        shift between the products, A = K Z
  *
- * c is the largest sum of a column, of a matrix or of all of them; dots and end take the gradient of the first line
+ * Exact ones end in Z <- Z (2 I - K Z): refine. c is the largest sum of a column, of a matrix or of all of them; dots and end take the gradient of the first line
  * back to K. Matrices are contiguous, size x size, f32. A work-item for each element, column, row or matrix; sums run
  * in one order, so that results do not depend on the device's scheduling. `at` are first elements.
  */
@@ -58,6 +58,31 @@ __kernel void clf_pinv_shift(__global const float *from, long from_at, __global 
     if (item >= items)
         return;
     to[to_at + item] = (item / size % size == item % size ? identity : 0.0f) - from[from_at + item];
+}
+
+/* The last step of exact inverses: to = 2 I - k z, from products that are exact and sums that remember what rounding took
+ * from them. In plain f32 a matrix whose condition is in the hundreds leaves k z wrong in its fourth digit. */
+__kernel void clf_pinv_refine(__global const float *k, long k_at, __global const float *z, long z_at,
+                              __global float *to, long to_at, int size, ulong items)
+{
+    const ulong item = get_global_id(0);
+    if (item >= items)
+        return;
+    const long matrix = item / ((ulong)size * size) * ((long)size * size);
+    const int i = (int)(item / size % size), j = (int)(item % size);
+    float sum = i == j ? 2.0f : 0.0f, rest = 0.0f;
+    k += k_at + matrix + (long)i * size;
+    z += z_at + matrix + j;
+    for (int t = 0; t < size; t++) {
+        /* Twelve bits each, so that every product of two has its twenty-four. */
+        const float a = -k[t], b = z[(long)t * size];
+        const float a_high = as_float(as_int(a) & (int)0xfffff000), b_high = as_float(as_int(b) & (int)0xfffff000);
+        const float a_low = a - a_high, b_low = b - b_high, product = a_high * b_high;
+        const float next = sum + product, added = next - sum;
+        rest += ((sum - (next - added)) + (product - added)) + (a_high * b_low + a_low * b_high + a_low * b_low);
+        sum = next;
+    }
+    to[to_at + item] = sum + rest;
 }
 
 /* A row's part of the sum of grad_z z: the gradient of c is minus that, divided by c. */

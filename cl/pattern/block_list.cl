@@ -32,19 +32,6 @@
 #define BASE_PARAMETERS
 #endif
 
-/* Is any lane true? A tree of our own: any() of a vector is slow on some CPUs. */
-static int any_lane(clf_bool x)
-{
-#if CLF_LANES == 16
-    const int8 a = x.lo | x.hi;
-    const int4 b = a.lo | a.hi;
-    const int2 c = b.lo | b.hi;
-    return (c.x | c.y) != 0;
-#else
-    return x != 0;
-#endif
-}
-
 /* The tile that belongs to a slot of the list of query tile `tile`; -1 beyond the last. */
 static int key_tile(int tile, int slot, int8 shape, int4 tiles, int4 hull)
 {
@@ -99,8 +86,8 @@ __kernel void clf_block_classify(__global const clf_mask *mask, long8 mask_at,
                 visible |= seen & inside;
                 hidden |= (seen == 0) & inside;
             }
-            some |= any_lane(visible);
-            every &= !any_lane(hidden);
+            some |= clf_any_lane(visible);
+            every &= !clf_any_lane(hidden);
         }
     }
     lists[clf_block_entries_at(lists_at, list) + place] = some ? 2 * other + !every : -1;

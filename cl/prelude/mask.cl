@@ -23,8 +23,8 @@
 #endif
 
 /* With these every score passes clf_score; otherwise only those of tiles that the last key or the edge of causal order
- * or window crosses. */
-#if CLF_MASK || CLF_KEY_PADDING || CLF_BENDS || CLF_ALIBI || CLF_PATTERN || defined(CLF_MASK_MOD)
+ * or window crosses, or in which the lists of a mask snippet (CLF_BLOCKS 2) tell of hidden pairs. */
+#if CLF_MASK || CLF_KEY_PADDING || CLF_BENDS || CLF_ALIBI || CLF_PATTERN || (defined(CLF_MASK_MOD) && CLF_BLOCKS != 2)
 #define CLF_EVERY_SCORE 1
 #else
 #define CLF_EVERY_SCORE 0

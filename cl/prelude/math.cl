@@ -62,4 +62,21 @@ static float clf_sum16(float16 x)
     const float2 c = b.lo + b.hi;
     return c.x + c.y;
 }
+
+static float clf_sum_lanes(clf_real x) { return clf_sum16(x); }
+#else
+static float clf_sum_lanes(clf_real x) { return x; }
 #endif
+
+/* Is any lane true? A tree of our own: any() of a vector is slow on some CPUs. */
+static int clf_any_lane(clf_bool x)
+{
+#if CLF_LANES == 16
+    const int8 a = x.lo | x.hi;
+    const int4 b = a.lo | a.hi;
+    const int2 c = b.lo | b.hi;
+    return (c.x | c.y) != 0;
+#else
+    return x != 0;
+#endif
+}

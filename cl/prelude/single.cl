@@ -1,35 +1,8 @@
 /* For kernels whose work-items own CLF_LANES neighbouring channels of a row, with f32 tensors beside those of the call:
- * where a work-item is, f32 loads and stores, rows that are kept, dropout of the elements of a result.
+ * where a work-item is, rows that are kept, dropout of the elements of a result.
  */
 #include "prelude/lanes.cl"
 #include "prelude/philox.cl"
-
-#if CLF_LANES == 16
-static clf_real clf_load_single(__global const float *p, long i, int count)
-{
-    if (count >= 16)
-        return vload16(0, p + i);
-    float lane[16];
-    for (int n = 0; n < 16; n++)
-        lane[n] = n < count ? p[i + n] : 0.0f;
-    return vload16(0, lane);
-}
-
-static void clf_store_single(clf_real x, __global float *p, long i, int count)
-{
-    if (count >= 16) {
-        vstore16(x, 0, p + i);
-        return;
-    }
-    float lane[16];
-    vstore16(x, 0, lane);
-    for (int n = 0; n < count; n++)
-        p[i + n] = lane[n];
-}
-#else
-static clf_real clf_load_single(__global const float *p, long i, int count) { return p[i]; }
-static void clf_store_single(clf_real x, __global float *p, long i, int count) { p[i] = x; }
-#endif
 
 /* Where a work-item is. */
 typedef struct clf_place {

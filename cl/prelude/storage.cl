@@ -19,11 +19,16 @@ static float clf_load_f16(__global const clf_f16 *p, long i) { return vload_half
 static float clf_load_bf16(__global const clf_bf16 *p, long i) { return as_float((uint)p[i] << 16); }
 
 static float16 clf_load16_f32(__global const float *p, long i) { return vload16(0, p + i); }
-/* By way of ushort: PoCL 3.1 takes a half16 in memory for aligned to its size, and may read it so. */
+/* By way of ushort: PoCL 3.1 takes a half16 in memory for aligned to its size, and may read it so. Its clang makes two
+ * halves of a conversion of sixteen, unless told of the instruction. */
 static float16 clf_load16_f16(__global const clf_f16 *p, long i)
 {
     const ushort16 bits = vload16(0, (__global const ushort *)p + i);
+#ifdef __AVX512F__
+    return __builtin_ia32_vcvtph2ps512_mask(as_short16(bits), (float16)(0.0f), (ushort)0xffff, 4);
+#else
     return vload_half16(0, (const half *)&bits);
+#endif
 }
 static float16 clf_load16_bf16(__global const clf_bf16 *p, long i)
 {

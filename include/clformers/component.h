@@ -186,6 +186,9 @@ typedef struct clf_descriptor {
     /* Members of configs that take other paths than the defaults, "\"landmarks\": 4, \"bias\": true", up to NULL: the
      * tests try the main features with each of them. May be NULL. */
     const char *const *variants;
+    /* The int field of the config that brings the result the nearer to exact attention the larger it is, such as a number
+     * of landmarks or of random features: `clf bench --accuracy` measures how near. NULL = there is none. */
+    const char *knob;
 } clf_descriptor;
 
 /* One row of the registry: a descriptor under its name. */

@@ -35,12 +35,12 @@ typedef enum clf_causal_alignment {
 typedef struct clf_fused_attention {
     size_t size;                  /* sizeof(clf_fused_attention) */
 
-    clf_tensor q;                 /* [B, H, Q, D], f32, f16 or bf16 like k, v and out */
+    clf_tensor q;                 /* [B, H, Q, D], f32, f16 or bf16 like k and v */
     clf_tensor k, v;              /* [B, Hk, K, D] and [B, Hk, K, E]; Hk divides H: query head h reads h / (H / Hk)
                                      (Ainslie et al. 2023, arXiv:2305.13245) */
-    clf_tensor out;               /* [B, H, Q, E] */
+    clf_tensor out;               /* [B, H, Q, E], f32, f16 or bf16, whatever q is */
     clf_tensor lse;               /* [B, H, Q] f32, natural logarithm of the sum of exponentials; may be absent */
-    clf_tensor grad_out;          /* for backward: like out */
+    clf_tensor grad_out;          /* for backward: like out, of its type */
     clf_tensor grad_q, grad_k, grad_v; /* for backward: like q, k, v; absent = not wanted */
 
     /* the score of a query and a key */
@@ -75,7 +75,8 @@ typedef struct clf_fused_attention {
      * mask_mod   causal, sliding_window(left, right), prefix_lm(prefix), document(labels), dilated(step),
      *            neighbourhood_2d(width, rows, columns)
      * score_mod  alibi(slopes), softcap(cap), which bring their derivatives */
-    const char *mask_mod;         /* holds where query q sees key k: "(k<=q)|(k<16)" */
+    const char *mask_mod;         /* holds where query q sees key k: "(k<=q)|(k<16)"; asked ahead of each pass, so that
+                                     tiles of which nothing is seen are skipped */
     const char *score_mod;        /* becomes the score: "score*table[h]" */
     const char *score_mod_slope;  /* its derivative by score, for backward: "table[h]" */
     const char *extra_name[CLF_FUSED_EXTRAS]; /* what the expressions call the tables, from the first on; NULL = no more */
@@ -90,6 +91,11 @@ typedef struct clf_fused_attention {
     /* Keys and values in pages (Kwon et al. 2023, arXiv:2309.06180): k and v are [pages, Hk, page, width], key j of
      * sequence s is row j mod page of page block_table[s][j / page]; k_lengths tells how many there are. */
     clf_tensor block_table;       /* [S, most pages of a sequence] i32 */
+
+    /* Quantised keys and values, plain or in pages, as clf_quantise makes them: k and v are u8 of 8 bits an element or
+     * of two with 4, value = number * scale + shift. Kernels for few queries read them as they are, the others as rows
+     * of q's type, which pages become as well, in the workspace. Forward only, as pages are. */
+    clf_tensor k_scales, v_scales; /* f16, the axes of k and v but the last, two numbers for each group of columns */
 } clf_fused_attention;
 
 /* Can `device` do it? Compiles and allocates nothing. `passes` is CLF_FORWARD or CLF_FORWARD | CLF_BACKWARD. *why (may

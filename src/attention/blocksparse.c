@@ -106,31 +106,12 @@ static clf_status blocksparse_plan(clf_plan *plan)
     return clf__fused_plan_pattern(plan, pattern, CLF_SEMANTICS_PAPER, false, c->base.dropout);
 }
 
-static clf__fused_problem problem_of(const clf_run *run)
-{
-    const blocksparse_config *c = clf_plan_config(clf_run_plan(run));
-    return clf__fused_problem_qkv(clf_run_args(run), 0, c->base.dropout);
-}
-
-static clf_status blocksparse_forward(clf_run *run)
-{
-    const clf__fused_problem problem = problem_of(run);
-    return clf__fused_forward_part(run, &problem);
-}
-
-static clf_status blocksparse_backward(clf_run *run)
-{
-    const clf__fused_problem problem = problem_of(run);
-    return clf__fused_backward_part(run, &problem);
-}
-
-/* The pairs of one head; layouts of several are averaged. */
 static void blocksparse_work(const void *config, const clf_args *args, int pass, clf_work *work)
 {
     clf_pattern *pattern = NULL;
 
     if (make_pattern(config, args->io[CLF_QKV_Q].shape[2], &pattern) == CLF_SUCCESS)
-        clf__fused_work(args, clf__fused_pairs(pattern) / (double)clf_pattern_get_info(pattern).heads, pass, work);
+        clf__fused_work_pattern(args, pattern, pass, work);
     clf_pattern_free(pattern);
 }
 
@@ -146,8 +127,8 @@ CLF_REGISTER_ATTENTION(blocksparse) = {
               CLF_TRAIT_DERIVED,
     .resolve = blocksparse_resolve,
     .plan = blocksparse_plan,
-    .forward = blocksparse_forward,
-    .backward = blocksparse_backward,
+    .forward = clf__fused_forward_pattern,
+    .backward = clf__fused_backward_pattern,
     .work = blocksparse_work,
     .answer = { .forward = 0.1915286, .backward = 0.1500225, .config = "\"block_size\": 2" },
 };

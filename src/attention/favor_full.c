@@ -4,6 +4,7 @@
 static clf_status make_keys(favor_chunk *chunk)
 {
     const favor_state *s = chunk->state;
+    const int wide = s->lanes == 1 ? 1 : 2 * s->lanes; /* columns of u, as in cl/attention/favor.cl */
     clf_binder binder = clf_bind(s->kernel[FAVOR_KEYS]);
 
     clf__favor_bind_array(&binder, chunk, FAVOR_U);
@@ -12,7 +13,7 @@ static clf_status make_keys(favor_chunk *chunk)
     clf__favor_bind_array(&binder, chunk, FAVOR_TOP);
     clf__favor_bind_array(&binder, chunk, FAVOR_SUM);
     clf__favor_bind_shape(&binder, chunk, s->keys, s->width, 0);
-    return clf__favor_columns(chunk, &binder);
+    return clf__favor_each(chunk, &binder, (s->drawn_padded + wide - 1) / wide);
 }
 
 static clf_status make_queries(favor_chunk *chunk)

@@ -81,7 +81,7 @@ static const clf_io fused_attention_io[] = {
     [FUSED_K_SCALES] = { "k_scales", "bhkg", CLF_INPUT, CLF_IO_FLOATING,
                          CLF_IO_OPTIONAL | CLF_IO_OWN_TYPE | CLF_IO_PRIVATE,
                          "F16: scale and shift of every group of columns of a U8 'k' (clf_quantise)" },
-    [FUSED_V_SCALES] = { "v_scales", "bhkg", CLF_INPUT, CLF_IO_FLOATING,
+    [FUSED_V_SCALES] = { "v_scales", "bhkf", CLF_INPUT, CLF_IO_FLOATING,
                          CLF_IO_OPTIONAL | CLF_IO_OWN_TYPE | CLF_IO_PRIVATE, "F16: the same for 'v'" },
     CLF_IO_END
 };

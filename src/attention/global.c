@@ -37,20 +37,14 @@ static clf_status make_pattern(const global_config *c, int64_t length, clf_patte
 {
     uint8_t *is_global = calloc((size_t)length + 1, sizeof *is_global);
     const uint8_t *given = c->attention_query_mask ? c->attention_query_mask->data : NULL;
-    clf_status status;
 
     if (!is_global)
         return clf__no_memory((size_t)length);
     for (int64_t i = 0; i < length; i++)
         is_global[i] = given ? given[i] : i < c->num_global_tokens;
-    status = clf_pattern_global(length, is_global, pattern);
+    const clf_status status = clf_pattern_global(length, is_global, pattern);
     free(is_global);
-    if (status == CLF_SUCCESS && c->base.semantics == CLF_SEMANTICS_PAPER) {
-        status = clf_pattern_keep_diagonal(*pattern, 0);
-        if (status == CLF_SUCCESS && c->base.causal)
-            status = clf_pattern_make_causal(*pattern, 0);
-    }
-    return status;
+    return status ? status : clf__fused_complete_pattern(&c->base, *pattern);
 }
 
 static clf_status global_plan(clf_plan *plan)
@@ -70,30 +64,12 @@ static clf_status global_plan(clf_plan *plan)
     return clf__fused_plan_pattern(plan, pattern, (clf_semantics)c->base.semantics, c->force_sparsity, c->base.dropout);
 }
 
-static clf__fused_problem problem_of(const clf_run *run)
-{
-    const global_config *c = clf_plan_config(clf_run_plan(run));
-    return clf__fused_problem_qkv(clf_run_args(run), 0, c->base.dropout);
-}
-
-static clf_status global_forward(clf_run *run)
-{
-    const clf__fused_problem problem = problem_of(run);
-    return clf__fused_forward_part(run, &problem);
-}
-
-static clf_status global_backward(clf_run *run)
-{
-    const clf__fused_problem problem = problem_of(run);
-    return clf__fused_backward_part(run, &problem);
-}
-
 static void global_work(const void *config, const clf_args *args, int pass, clf_work *work)
 {
     clf_pattern *pattern = NULL;
 
     if (make_pattern(config, length_of(config, args), &pattern) == CLF_SUCCESS)
-        clf__fused_work(args, clf__fused_pairs(pattern), pass, work);
+        clf__fused_work_pattern(args, pattern, pass, work);
     clf_pattern_free(pattern);
 }
 
@@ -109,8 +85,8 @@ CLF_REGISTER_ATTENTION(global) = {
               CLF_TRAIT_DERIVED,
     .resolve = global_resolve,
     .plan = global_plan,
-    .forward = global_forward,
-    .backward = global_backward,
+    .forward = clf__fused_forward_pattern,
+    .backward = clf__fused_backward_pattern,
     .work = global_work,
     .answer = { .forward = 0.4014923, .backward = -0.028362 },
 };

@@ -5,8 +5,9 @@
 #include "ops/lanes.h"
 
 enum { BLOCK = 128 }; /* queries at a time */
-/* Bytes of workspace beyond which items take turns: about what a CPU's last cache holds, or enough for a GPU. */
-enum { VECTOR_CHUNK = 1 << 25, PORTABLE_CHUNK = 1 << 28 };
+/* Bytes of workspace beyond which items take turns: for each core of a CPU what its second cache holds, so that a block of
+ * scores is still there when it is multiplied, or enough for a GPU. */
+enum { VECTOR_CHUNK = 1 << 21, PORTABLE_CHUNK = 1 << 28 };
 
 static const clf_field lambda_fields[] = { CLF_ATTENTION_FIELDS(lambda_config), CLF_FIELDS_END };
 
@@ -83,8 +84,9 @@ static void reserve(clf_plan *plan, lambda_state *s)
 
     for (int i = 0; i < LAMBDA_R; i++)
         floats += s->size[i];
-    const int64_t items = larger(1, (s->lanes == 1 ? PORTABLE_CHUNK : VECTOR_CHUNK) / (int64_t)sizeof(float) /
-                                    larger(1, floats));
+    const int64_t cores = clf_device_get_info(clf_plan_device(plan))->compute_units;
+    const int64_t limit = s->lanes == 1 ? PORTABLE_CHUNK : cores * VECTOR_CHUNK;
+    const int64_t items = larger(1, limit / (int64_t)sizeof(float) / larger(1, floats));
     s->chunk_heads = larger(1, items < s->heads ? items : s->heads);
     s->chunk_batches = larger(1, items / larger(1, s->heads));
     if (s->chunk_batches > larger(1, s->batch))
@@ -243,7 +245,8 @@ CLF_REGISTER_ATTENTION(lambda) = {
     .summary = "lambda layer: a linear map for each query from contents and relative positions",
     .paper = "Bello 2021, arXiv:2102.08602",
     .config = CLF_SCHEMA(lambda_config, lambda_fields),
-    .programs = { "attention/lambda.cl", "ops/gemm_vector.cl", "ops/gemm_portable.cl" },
+    .programs = { "attention/lambda.cl", "ops/gemm_vector.cl", "ops/gemm_portable.cl",
+                  "ops/gemm_nvidia_mma.cl" },
     .families = clf__lanes_families,
     .io = clf_attention_io_qkv,
     .traits = CLF_TRAIT_VALUE_WIDTH | CLF_TRAIT_DROPOUT | CLF_TRAIT_LOW_PRECISION | CLF_TRAIT_DERIVED,

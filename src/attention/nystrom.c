@@ -13,7 +13,7 @@ static const clf_field nystrom_fields[] = {
             .doc = "iterations of the pseudo-inverse; 6 are enough for smooth attention, 10 or more where few keys take "
                    "all"),
     CLF_BOOL(nystrom_config, use_razavi_pinverse, true,
-             .doc = "false: the exact pseudo-inverse as far as f32 goes, which is 24 iterations"),
+             .doc = "false: the exact pseudo-inverse as far as f32 goes, which is 24 iterations and a refinement"),
     CLF_BOOL(nystrom_config, pinverse_original_init, false,
              .doc = "xformers semantics: the iteration starts from one scale for the whole batch, so that results of "
                     "items depend on each other"),
@@ -132,4 +132,5 @@ CLF_REGISTER_ATTENTION(nystrom) = {
     .answer = { .forward = 0.3568069, .backward = 0.03116097,
                 .config = "\"num_landmarks\": 3, \"conv_kernel_size\": 3" },
     .variants = nystrom_variants,
+    .knob = "num_landmarks",
 };

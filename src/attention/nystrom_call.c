@@ -1,20 +1,6 @@
 /* The tensors of a call of nystrom, and the problems that it hands on. */
 #include "attention/nystrom_run.h"
 
-static clf_tensor piece_of(clf_run *run, const nystrom_state *state, int piece)
-{
-    clf_tensor tensor = state->piece[piece];
-
-    if (!run || tensor.rank == 0) {
-        tensor.offset = 0;
-        return tensor;
-    }
-    const clf_buffer buffer = state->saved[piece] ? clf_run_saved(run) : clf_run_workspace(run);
-    tensor.mem = buffer.mem;
-    tensor.offset += buffer.offset;
-    return tensor;
-}
-
 static clf_tensor either(const clf_tensor *piece, const clf_tensor *own)
 {
     return piece->rank > 0 ? *piece : *own;
@@ -25,7 +11,7 @@ nystrom_call clf__nystrom_call_of(clf_run *run, const nystrom_state *state, cons
     nystrom_call call = { .run = run, .state = state, .args = args };
 
     for (int i = 0; i < PIECES; i++)
-        call.piece[i] = piece_of(run, state, i);
+        call.piece[i] = clf__piece_of(run, &state->piece[i]);
     call.q = either(&call.piece[Q_COPY], &args->io[CLF_QKV_Q]);
     call.k = either(&call.piece[K_COPY], &args->io[CLF_QKV_K]);
     call.v = either(&call.piece[V_COPY], &args->io[CLF_QKV_V]);

@@ -1,6 +1,7 @@
 /* What nystrom needs for a problem: pieces of memory, kernels, products, two fused attentions and a pseudo-inverse. */
 #include "attention/nystrom_run.h"
 #include "ops/lanes.h"
+#include "tensor/tensor.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -68,12 +69,8 @@ static void reserve(reserver *r, nystrom_piece piece, bool saved, clf_dtype dtyp
                     int64_t columns)
 {
     const int64_t shape[2][4] = { { r->batch, columns }, { r->batch, r->heads, rows, columns } };
-    clf_tensor *tensor = &r->state->piece[piece];
 
-    *tensor = clf_tensor_view(NULL, dtype, rank, shape[rank == 4]);
-    const uint64_t bytes = (uint64_t)clf_tensor_elements(tensor) * clf_dtype_size(dtype);
-    tensor->offset = saved ? clf_plan_saved(r->plan, bytes) : clf_plan_workspace(r->plan, bytes);
-    r->state->saved[piece] = saved;
+    clf__piece_reserve(r->plan, &r->state->piece[piece], saved, dtype, rank, shape[rank == 4]);
 }
 
 static void reserve_like(reserver *r, nystrom_piece piece, bool saved, const clf_tensor *tensor)
@@ -133,11 +130,6 @@ static void reserve_all(reserver *r)
 
 /* ---- kernels and products ----------------------------------------------------------------------------------- */
 
-static int storage_of(clf_dtype dtype)
-{
-    return dtype == CLF_F16 ? 1 : dtype == CLF_BF16 ? 2 : 0; /* as in cl/prelude/storage.cl */
-}
-
 static clf_status make_kernels(clf_plan *plan, const nystrom_call *call, nystrom_state *s)
 {
     const bool backward = (clf_plan_passes(plan) & CLF_BACKWARD) != 0, marks = !s->exact, taps = s->taps > 0;
@@ -157,7 +149,7 @@ static clf_status make_kernels(clf_plan *plan, const nystrom_call *call, nystrom
     clf_status status = clf__single_plan(plan, s->lanes, call->args->io[CLF_QKV_Q].dtype, &s->copies);
 
     (void)snprintf(more, sizeof more, "-DCLF_WEIGHT=%d",
-                   storage_of(taps ? call->weight.dtype : call->args->io[CLF_QKV_Q].dtype));
+                   clf__storage_number(taps ? call->weight.dtype : call->args->io[CLF_QKV_Q].dtype));
     clf__lanes_options(s->lanes, call->args->io[CLF_QKV_Q].dtype, more, options, sizeof options);
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0] && !status; i++)
         if (kernels[i].wanted)
@@ -210,5 +202,5 @@ clf_status clf__nystrom_plan(clf_plan *plan)
         return status;
     return clf__pinv_plan(plan, r.batch, r.heads, r.marks,
                           c->use_razavi_pinverse ? c->inv_iterations : NYSTROM_CONVERGED,
-                          s->xformers && c->pinverse_original_init, &s->inverse);
+                          s->xformers && c->pinverse_original_init, !c->use_razavi_pinverse, &s->inverse);
 }

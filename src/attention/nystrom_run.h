@@ -10,6 +10,7 @@
 
 #include "attention/nystrom.h"
 #include "fused/fused.h"
+#include "ops/piece.h"
 #include "ops/pseudo_inverse.h"
 #include "ops/single.h"
 
@@ -37,8 +38,7 @@ typedef struct nystrom_state {
     bool       finishes;  /* out is more than x */
     int        taps;      /* of the convolution, 0 without */
     float      scale;     /* of the scores */
-    clf_tensor piece[PIECES];      /* descriptions; rank 0 = not needed; offset in its buffer */
-    bool       saved[PIECES];
+    clf__piece piece[PIECES];
     clf__fused far, near;          /* near serves the exact case, too */
     clf__pinv  inverse;
     clf__gemm_choice scores, values, grad_far, grad_inverse, grad_q_marks, grad_k_marks;

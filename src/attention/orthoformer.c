@@ -106,4 +106,5 @@ CLF_REGISTER_ATTENTION(orthoformer) = {
     .answer = { .forward = 0.129286, .backward = 0.05510238,
                 .config = "\"num_landmarks\": 3" },
     .variants = orthoformer_variants,
+    .knob = "num_landmarks",
 };

@@ -104,17 +104,6 @@ static clf_status decide(clf_plan *plan, const orthoformer_config *c, const clf_
 
 /* ---- memory ------------------------------------------------------------------------------------------------ */
 
-static void reserve(clf_plan *plan, orthoformer_state *s, orthoformer_piece piece, bool saved, clf_dtype dtype,
-                    int rank, const int64_t *shape)
-{
-    clf_tensor *tensor = &s->piece[piece];
-
-    *tensor = clf_tensor_view(NULL, dtype, rank, shape);
-    const uint64_t bytes = (uint64_t)clf_tensor_elements(tensor) * clf_dtype_size(dtype);
-    tensor->offset = saved ? clf_plan_saved(plan, bytes) : clf_plan_workspace(plan, bytes);
-    s->saved[piece] = saved;
-}
-
 static void reserve_all(clf_plan *plan, orthoformer_state *s, const clf_args *args)
 {
     const bool backward = (clf_plan_passes(plan) & CLF_BACKWARD) != 0;
@@ -123,21 +112,21 @@ static void reserve_all(clf_plan *plan, orthoformer_state *s, const clf_args *ar
     const int64_t far[4] = { q[0], q[1], l, args->io[CLF_QKV_V].shape[3] };
 
     for (int i = 0; i < 3 && s->single; i++)
-        reserve(plan, s, (orthoformer_piece)(Q_COPY + i), false, CLF_F32, 4, args->io[CLF_QKV_Q + i].shape);
+        clf__piece_reserve(plan, &s->piece[Q_COPY + i], false, CLF_F32, 4, args->io[CLF_QKV_Q + i].shape);
     if (s->single || s->dropout > 0)
-        reserve(plan, s, X, backward, CLF_F32, 4, args->io[CLF_QKV_OUT].shape);
+        clf__piece_reserve(plan, &s->piece[X], backward, CLF_F32, 4, args->io[CLF_QKV_OUT].shape);
     if (backward && (s->single || s->dropout > 0))
-        reserve(plan, s, GRAD_X, false, CLF_F32, 4, args->io[CLF_QKV_OUT].shape);
+        clf__piece_reserve(plan, &s->piece[GRAD_X], false, CLF_F32, 4, args->io[CLF_QKV_OUT].shape);
     for (int i = 0; i < 3 && backward && s->single; i++)
         if (args->grad[CLF_QKV_Q + i].rank > 0)
-            reserve(plan, s, (orthoformer_piece)(GRAD_Q + i), false, CLF_F32, 4, args->io[CLF_QKV_Q + i].shape);
+            clf__piece_reserve(plan, &s->piece[GRAD_Q + i], false, CLF_F32, 4, args->io[CLF_QKV_Q + i].shape);
     if (s->exact)
         return;
-    reserve(plan, s, MARKS, backward, CLF_F32, 4, marks);
-    reserve(plan, s, SOME, backward, CLF_U8, 2, some);
-    reserve(plan, s, FAR, backward, CLF_F32, 4, far);
+    clf__piece_reserve(plan, &s->piece[MARKS], backward, CLF_F32, 4, marks);
+    clf__piece_reserve(plan, &s->piece[SOME], backward, CLF_U8, 2, some);
+    clf__piece_reserve(plan, &s->piece[FAR], backward, CLF_F32, 4, far);
     if (backward)
-        reserve(plan, s, GRAD_FAR, false, CLF_F32, 4, far);
+        clf__piece_reserve(plan, &s->piece[GRAD_FAR], false, CLF_F32, 4, far);
 }
 
 clf_status clf__orthoformer_plan(clf_plan *plan)

@@ -2,20 +2,6 @@
 #include "attention/orthoformer_run.h"
 #include <math.h>
 
-static clf_tensor piece_of(clf_run *run, const orthoformer_state *state, int piece)
-{
-    clf_tensor tensor = state->piece[piece];
-
-    if (!run || tensor.rank == 0) {
-        tensor.offset = 0;
-        return tensor;
-    }
-    const clf_buffer buffer = state->saved[piece] ? clf_run_saved(run) : clf_run_workspace(run);
-    tensor.mem = buffer.mem;
-    tensor.offset += buffer.offset;
-    return tensor;
-}
-
 static clf_tensor either(const clf_tensor *piece, const clf_tensor *own)
 {
     return piece->rank > 0 ? *piece : *own;
@@ -26,7 +12,7 @@ orthoformer_call clf__orthoformer_call_of(clf_run *run, const orthoformer_state 
     orthoformer_call call = { .state = state, .args = args };
 
     for (int i = 0; i < PIECES; i++)
-        call.piece[i] = piece_of(run, state, i);
+        call.piece[i] = clf__piece_of(run, &state->piece[i]);
     call.q = either(&call.piece[Q_COPY], &args->io[CLF_QKV_Q]);
     call.k = either(&call.piece[K_COPY], &args->io[CLF_QKV_K]);
     call.v = either(&call.piece[V_COPY], &args->io[CLF_QKV_V]);

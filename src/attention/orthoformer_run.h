@@ -8,6 +8,7 @@
 
 #include "attention/orthoformer_select.h"
 #include "fused/fused.h"
+#include "ops/piece.h"
 #include "ops/single.h"
 
 typedef enum orthoformer_piece {
@@ -25,8 +26,7 @@ typedef struct orthoformer_state {
     bool       single;   /* f32 copies of q, k, v and out */
     float      dropout;  /* 0 without, and when not training */
     bool       masked;   /* the exact case takes an attention mask */
-    clf_tensor piece[PIECES]; /* descriptions; rank 0 = not needed; offset in its buffer */
-    bool       saved[PIECES];
+    clf__piece piece[PIECES];
     clf__fused far, near;     /* near serves the exact case, too */
     clf__single copies;
     orthoformer_selection selection;

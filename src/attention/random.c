@@ -58,14 +58,9 @@ static clf_status draw(const random_config *c, int64_t n, clf_pattern **pattern)
 
 static clf_status make_pattern(const random_config *c, int64_t n, clf_pattern **pattern)
 {
-    clf_status status = draw(c, n, pattern);
+    const clf_status status = draw(c, n, pattern);
 
-    if (status == CLF_SUCCESS && c->base.semantics == CLF_SEMANTICS_PAPER) {
-        status = clf_pattern_keep_diagonal(*pattern, 0);
-        if (status == CLF_SUCCESS && c->base.causal)
-            status = clf_pattern_make_causal(*pattern, 0);
-    }
-    return status;
+    return status ? status : clf__fused_complete_pattern(&c->base, *pattern);
 }
 
 static clf_status random_plan(clf_plan *plan)
@@ -85,30 +80,12 @@ static clf_status random_plan(clf_plan *plan)
     return clf__fused_plan_pattern(plan, pattern, (clf_semantics)c->base.semantics, c->force_sparsity, c->base.dropout);
 }
 
-static clf__fused_problem problem_of(const clf_run *run)
-{
-    const random_config *c = clf_plan_config(clf_run_plan(run));
-    return clf__fused_problem_qkv(clf_run_args(run), 0, c->base.dropout);
-}
-
-static clf_status random_forward(clf_run *run)
-{
-    const clf__fused_problem problem = problem_of(run);
-    return clf__fused_forward_part(run, &problem);
-}
-
-static clf_status random_backward(clf_run *run)
-{
-    const clf__fused_problem problem = problem_of(run);
-    return clf__fused_backward_part(run, &problem);
-}
-
 static void random_work(const void *config, const clf_args *args, int pass, clf_work *work)
 {
     clf_pattern *pattern = NULL;
 
     if (make_pattern(config, length_of(config, args), &pattern) == CLF_SUCCESS)
-        clf__fused_work(args, clf__fused_pairs(pattern), pass, work);
+        clf__fused_work_pattern(args, pattern, pass, work);
     clf_pattern_free(pattern);
 }
 
@@ -124,8 +101,9 @@ CLF_REGISTER_ATTENTION(random) = {
               CLF_TRAIT_DERIVED,
     .resolve = random_resolve,
     .plan = random_plan,
-    .forward = random_forward,
-    .backward = random_backward,
+    .forward = clf__fused_forward_pattern,
+    .backward = clf__fused_backward_pattern,
     .work = random_work,
     .answer = { .forward = -0.1221559, .backward = 0.3156644 },
+    .knob = "keys_per_row",
 };

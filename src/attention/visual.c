@@ -119,21 +119,23 @@ static clf_status plan_kernels(const visual_context *c)
 {
     visual_state *state = c->state;
     const clf_dtype stored = clf__visual_parameter(c, 0, false).dtype;
-    const struct { bool wanted; const char *name; cl_kernel *kernel; } kernels[] = {
-        { true, "clf_visual_gelu", &state->gelu },
-        { true, "clf_visual_gate", &state->gate },
-        { true, "clf_visual_turn", &state->turn },
-        { c->backward, "clf_visual_gate_back", &state->gate_back },
-        { c->backward, "clf_visual_gelu_back", &state->gelu_back },
-        { c->backward, "clf_visual_turn_back", &state->turn_back },
+    const struct { bool wanted; const char *name; cl_kernel *kernel; int lanes; } kernels[] = {
+        { true, "clf_visual_gelu", &state->gelu, state->lanes },
+        { true, "clf_visual_gate", &state->gate, state->lanes },
+        { true, "clf_visual_turn", &state->turn, 1 },
+        { c->backward, "clf_visual_gate_back", &state->gate_back, state->lanes },
+        { c->backward, "clf_visual_gelu_back", &state->gelu_back, state->lanes },
+        { c->backward, "clf_visual_turn_back", &state->turn_back, 1 },
     };
+    const char *more = "-DCLF_SIZE=1 -DCLF_DILATION=1 -DCLF_FLIP=0";
     char options[CLF__LANES_OPTIONS];
     clf_status status = CLF_SUCCESS;
 
-    clf__lanes_options(1, stored, "-DCLF_SIZE=1 -DCLF_DILATION=1 -DCLF_FLIP=0", options, sizeof options);
-    for (size_t i = 0; i < sizeof kernels / sizeof kernels[0] && !status; i++)
+    for (size_t i = 0; i < sizeof kernels / sizeof kernels[0] && !status; i++) {
+        clf__lanes_options(kernels[i].lanes, kernels[i].lanes == 1 ? stored : CLF_F32, more, options, sizeof options);
         if (kernels[i].wanted)
             status = clf_plan_kernel(c->plan, "attention/visual.cl", options, kernels[i].name, kernels[i].kernel);
+    }
     if (status || (status = plan_convolution(c, VISUAL_NEAR_SIZE, 1, &state->near)))
         return status;
     return plan_convolution(c, VISUAL_FAR_SIZE, VISUAL_FAR_DILATION, &state->far);

@@ -63,11 +63,14 @@ static void bind(clf_binder *binder, clf_tensor tensor)
 /* A work-item for each number of a matrix. */
 static clf_status each(const visual_context *c, cl_kernel kernel, const visual_buffer *buffers, int count)
 {
+    const int64_t stretch = c->state->lanes == 1 ? 1 : 32 * c->state->lanes; /* as in cl/attention/visual.cl */
+    const cl_long numbers = c->rows * c->channels;
     clf_binder binder = clf_bind(kernel);
 
     for (int i = 0; i < count; i++)
         bind(&binder, clf__visual_buffer(c, buffers[i]));
-    return clf__lanes_launch(c->run, &binder, 1, c->rows * c->channels);
+    clf_bind_value(&binder, &numbers, sizeof numbers);
+    return clf__lanes_launch(c->run, &binder, c->state->lanes, (numbers + stretch - 1) / stretch);
 }
 
 static int64_t taps_of(int place)

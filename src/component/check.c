@@ -38,11 +38,6 @@ char clf__axis(const clf_io *io, int semantics, int rank, int i)
     return io->axes[full - rank + i];
 }
 
-static bool is_floating(clf_dtype dtype)
-{
-    return dtype == CLF_F32 || dtype == CLF_F16 || dtype == CLF_BF16;
-}
-
 static clf_status check_dtype(const clf_io *io, const clf_tensor *tensor, const char *name)
 {
     const clf_dtype dtype = tensor->dtype;
@@ -51,13 +46,13 @@ static clf_status check_dtype(const clf_io *io, const clf_tensor *tensor, const 
 
     switch (io->io_class) {
     case CLF_IO_FLOATING:
-        wanted = is_floating(dtype) || (dtype == CLF_U8 && io->flags & CLF_IO_QUANTISED) ? NULL : "F32, F16 or BF16";
+        wanted = clf__is_floating(dtype) || (dtype == CLF_U8 && io->flags & CLF_IO_QUANTISED) ? NULL : "F32, F16 or BF16";
         break;
     case CLF_IO_SINGLE:
         wanted = dtype == CLF_F32 ? NULL : "F32";
         break;
     case CLF_IO_MASK:
-        wanted = boolean || is_floating(dtype) ? NULL : "BOOL, U8, F32, F16 or BF16";
+        wanted = boolean || clf__is_floating(dtype) ? NULL : "BOOL, U8, F32, F16 or BF16";
         break;
     case CLF_IO_BOOLEAN:
         wanted = boolean ? NULL : "BOOL or U8";
@@ -113,7 +108,7 @@ static clf_status check_storage(const clf_io *io, int count, const clf_args *arg
 
     for (int i = 0; i < count; i++) {
         if (io[i].io_class != CLF_IO_FLOATING || (io[i].flags & CLF_IO_OWN_TYPE) || args->io[i].rank == 0 ||
-            !is_floating(args->io[i].dtype))
+            !clf__is_floating(args->io[i].dtype))
             continue;
         if (first >= 0 && args->io[i].dtype != args->io[first].dtype)
             return clf__fail(CLF_INVALID_DTYPE, "argument '%s': dtype is %s, but '%s' is %s", io[i].name,
@@ -184,7 +179,7 @@ static clf_status check_gradient(const clf_io *io, const clf_tensor *tensor, con
         return clf__fail(CLF_UNSUPPORTED, "argument '%s': no gradient goes through '%s'", name, io->name);
     if (tensor->rank == 0)
         return clf__fail(CLF_MISSING_TENSOR, "argument '%s' is given, but '%s' is not", name, io->name);
-    if (!is_floating(tensor->dtype))
+    if (!clf__is_floating(tensor->dtype))
         return clf__fail(CLF_UNSUPPORTED, "argument '%s': '%s' is %s, which has no gradient", name, io->name,
                          clf_dtype_name(tensor->dtype));
     clf_status status = clf_tensor_check(gradient, name);

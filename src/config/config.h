@@ -29,8 +29,9 @@ clf_status clf__json_tree(const char *text, size_t length, const char **end, str
 
 /* ---- json.c: texts ------------------------------------------------------------------------------- */
 
-/* A JSON text as a tree that cJSON_Delete frees. Refuses what is not one object, deep nesting and NUL characters. */
-clf_status  clf__json_parse(const char *text, struct cJSON **root);
+/* A JSON text as a tree that cJSON_Delete frees. Refuses what is not one object, deep nesting and NUL characters;
+ * `what` it is, for messages: "the config". */
+clf_status  clf__json_parse(const char *text, const char *what, struct cJSON **root);
 /* "the number 3", "the string \"x\"", "an array", ... for messages. */
 const char *clf__json_describe(const struct cJSON *value, char *buffer, size_t size);
 /* The shortest text that reads back as the same double (or float), whatever the locale. */
@@ -48,6 +49,10 @@ clf_status clf__config_from_object(const clf_schema *schema, const struct cJSON 
 /* Sets one member from a value that is not null. */
 clf_status clf__value_parse(const clf_field *field, const struct cJSON *value, const clf_config_lookup *lookup,
                             void *member);
+
+/* Which of the names (NULL at the end) is `given` as the value of `field`?
+ * Errors: CLF_OUT_OF_RANGE with all of them. */
+clf_status clf__config_choose(const char *field, const char *const *choices, const char *given, int *index);
 
 clf_status clf__host_tensor_parse(const clf_field *field, const struct cJSON *value, const clf_config_lookup *lookup,
                                   clf_host_tensor **tensor);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* cJSON would take 1000 levels and cut strings at \u0000: both are refused before it sees the text. */
-static clf_status scan(const char *text)
+static clf_status scan(const char *text, const char *what)
 {
     int depth = 0;
     bool inside = false;
@@ -17,7 +17,7 @@ static clf_status scan(const char *text)
         if (inside) {
             if (*at == '\\') {
                 if (strncmp(at, "\\u0000", 6) == 0)
-                    return clf__fail(CLF_INVALID_CONFIG, "the config has a NUL character (\\u0000) in a string");
+                    return clf__fail(CLF_INVALID_CONFIG, "%s has a NUL character (\\u0000) in a string", what);
                 if (at[1])
                     at++;
             } else if (*at == '"') {
@@ -27,8 +27,7 @@ static clf_status scan(const char *text)
             inside = true;
         } else if (*at == '[' || *at == '{') {
             if (++depth > CLF__MAX_DEPTH)
-                return clf__fail(CLF_INVALID_CONFIG, "the config is nested deeper than %d levels",
-                                 (int)CLF__MAX_DEPTH);
+                return clf__fail(CLF_INVALID_CONFIG, "%s is nested deeper than %d levels", what, (int)CLF__MAX_DEPTH);
         } else if (*at == ']' || *at == '}') {
             depth--;
         }
@@ -36,7 +35,7 @@ static clf_status scan(const char *text)
     return CLF_SUCCESS;
 }
 
-static clf_status syntax_error(const char *text, const char *at)
+static clf_status syntax_error(const char *text, const char *what, const char *at)
 {
     int line = 1;
     const char *start = text;
@@ -50,17 +49,17 @@ static clf_status syntax_error(const char *text, const char *at)
         }
     }
     if (*at == '\0')
-        return clf__fail(CLF_INVALID_CONFIG, "the config is not JSON: it ends too early (line %d)", line);
-    return clf__fail(CLF_INVALID_CONFIG, "the config is not JSON: line %d, column %d, near '%.20s'", line,
+        return clf__fail(CLF_INVALID_CONFIG, "%s is not JSON: it ends too early (line %d)", what, line);
+    return clf__fail(CLF_INVALID_CONFIG, "%s is not JSON: line %d, column %d, near '%.20s'", what, line,
                      (int)(at - start) + 1, at);
 }
 
-clf_status clf__json_parse(const char *text, cJSON **root)
+clf_status clf__json_parse(const char *text, const char *what, cJSON **root)
 {
     const char *end = NULL;
     char buffer[80];
     cJSON *tree = NULL;
-    clf_status status = scan(text);
+    clf_status status = scan(text, what);
 
     *root = NULL;
     if (status)
@@ -71,10 +70,10 @@ clf_status clf__json_parse(const char *text, cJSON **root)
         end++;
     if (!tree || *end) {
         cJSON_Delete(tree);
-        return syntax_error(text, end);
+        return syntax_error(text, what, end);
     }
     if (!cJSON_IsObject(tree)) {
-        status = clf__fail(CLF_INVALID_CONFIG, "the config must be a JSON object, not %s",
+        status = clf__fail(CLF_INVALID_CONFIG, "%s must be a JSON object, not %s", what,
                            clf__json_describe(tree, buffer, sizeof buffer));
         cJSON_Delete(tree);
         return status;
@@ -146,7 +145,7 @@ clf_status clf__json_name(const char *text, char **name)
     *name = NULL;
     if (!text)
         return clf__fail(CLF_INVALID_VALUE, "argument 'json' is NULL");
-    clf_status status = clf__json_parse(text, &root);
+    clf_status status = clf__json_parse(text, "the config", &root);
     if (status)
         return status;
     const cJSON *value = cJSON_GetObjectItemCaseSensitive(root, "name");

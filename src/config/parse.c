@@ -138,7 +138,7 @@ clf_status clf_config_parse(const clf_schema *schema, const char *json, const cl
         return clf__fail(CLF_INVALID_VALUE, "argument 'config' is NULL");
     *config = NULL;
     if (json && *json) {
-        clf_status status = clf__json_parse(json, &root);
+        clf_status status = clf__json_parse(json, "the config", &root);
         if (status)
             return status;
     }

@@ -72,28 +72,33 @@ static clf_status parse_bool(const clf_field *field, const cJSON *value, bool *m
     return CLF_SUCCESS;
 }
 
-static clf_status parse_enum(const clf_field *field, const cJSON *value, int *member)
+clf_status clf__config_choose(const char *field, const char *const *choices, const char *given, int *index)
 {
-    if (!cJSON_IsString(value))
-        return wrong_type(field, "one of its names", value);
+    clf__text names = { 0 };
+    clf__nearest nearest = clf__nearest_to(given);
 
-    clf__text names = {0};
-    clf__nearest nearest = clf__nearest_to(value->valuestring);
-    for (int i = 0; field->choices[i]; i++) {
-        if (strcmp(field->choices[i], value->valuestring) == 0) {
-            *member = i;
+    for (int i = 0; choices[i]; i++) {
+        if (strcmp(choices[i], given) == 0) {
+            *index = i;
             clf__text_free(&names);
             return CLF_SUCCESS;
         }
-        clf__nearest_feed(&nearest, field->choices[i]);
-        clf__text_add(&names, "%s%s", i ? ", " : "", field->choices[i]);
+        clf__nearest_feed(&nearest, choices[i]);
+        clf__text_add(&names, "%s%s", i ? ", " : "", choices[i]);
     }
-    clf_status status =
-        clf__fail(CLF_OUT_OF_RANGE, "'%s' is \"%.80s\", not one of %s%s%s%s", field->name, value->valuestring,
+    const clf_status status =
+        clf__fail(CLF_OUT_OF_RANGE, "'%s' is \"%.80s\", not one of %s%s%s%s", field, given,
                   names.data ? names.data : "", nearest.best ? " (did you mean '" : "",
                   nearest.best ? nearest.best : "", nearest.best ? "'?)" : "");
     clf__text_free(&names);
     return status;
+}
+
+static clf_status parse_enum(const clf_field *field, const cJSON *value, int *member)
+{
+    if (!cJSON_IsString(value))
+        return wrong_type(field, "one of its names", value);
+    return clf__config_choose(field->name, field->choices, value->valuestring, member);
 }
 
 static clf_status parse_string(const clf_field *field, const cJSON *value, char **member)

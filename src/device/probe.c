@@ -149,8 +149,9 @@ clf__verdict clf__probe_nvidia_ptx(clf_device *device)
     return probe_text(device, "inline PTX", text, 1, 4097, 1, &seconds);
 }
 
-/* A kernel of cl/device in f16 and in bf16. */
-static clf__verdict probe_storages(clf_device *device, const char *path, const char *more, const char *name, size_t items)
+/* A kernel of cl/device in f16 and in bf16, and before that in f32 if `first` is 0. */
+static clf__verdict probe_storages(clf_device *device, const char *path, int first, const char *more, const char *name,
+                                   size_t items)
 {
     clf__verdict verdict = CLF__YES;
     clf__text text = { 0 };
@@ -158,7 +159,7 @@ static clf__verdict probe_storages(clf_device *device, const char *path, const c
 
     if (clf__source_expand(NULL, path, &text) != CLF_SUCCESS)
         verdict = CLF__UNKNOWN;
-    for (int storage = 1; storage <= 2 && verdict == CLF__YES; storage++) {
+    for (int storage = first; storage <= 2 && verdict == CLF__YES; storage++) {
         char options[128];
 
         (void)snprintf(options, sizeof options, "-cl-std=CL1.2 -DCLF_STORAGE=%d %s", storage, more);
@@ -170,12 +171,12 @@ static clf__verdict probe_storages(clf_device *device, const char *path, const c
 
 clf__verdict clf__probe_nvidia_matrix(clf_device *device)
 {
-    return probe_storages(device, "device/probe_nvidia.cl", "", "clf_probe_nvidia_matrix", 32);
+    return probe_storages(device, "device/probe_nvidia.cl", 0, "", "clf_probe_nvidia_matrix", 32);
 }
 
 clf__verdict clf__probe_nvidia_wgmma(clf_device *device)
 {
-    return probe_storages(device, "device/probe_nvidia_wgmma.cl", CLF__EXACT_TARGET, "clf_probe_nvidia_wgmma", 128);
+    return probe_storages(device, "device/probe_nvidia_wgmma.cl", 1, CLF__EXACT_TARGET, "clf_probe_nvidia_wgmma", 128);
 }
 
 int clf__probe_nvidia_local(clf_device *device, clf__verdict *verdict)

@@ -13,7 +13,7 @@ typedef enum clf__verdict {
 clf__verdict clf__probe_fp16(clf_device *device);
 clf__verdict clf__probe_subgroups(clf_device *device);
 clf__verdict clf__probe_nvidia_ptx(clf_device *device);
-/* Matrix instructions, asynchronous copies and the rest of cl/prelude/nvidia.cl, in f16 and bf16. */
+/* Matrix instructions, asynchronous copies and the rest of cl/prelude/nvidia.cl, in f16, bf16 and, for f32, tf32. */
 clf__verdict clf__probe_nvidia_matrix(clf_device *device);
 /* Products of warp groups and the rest of cl/prelude/nvidia_wgmma.cl, in programs for the exact target. */
 clf__verdict clf__probe_nvidia_wgmma(clf_device *device);

@@ -2,6 +2,7 @@
 #include "component/random.h"
 #include "fused/family.h"
 #include "pattern/bind.h"
+#include "tensor/tensor.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,16 +38,11 @@ static void append(char *text, size_t size, const char *format, ...)
     va_end(list);
 }
 
-static int storage_of(clf_dtype dtype)
-{
-    return dtype == CLF_F16 ? 1 : dtype == CLF_BF16 ? 2 : 0;
-}
-
 static int mask_of(const clf_tensor *mask)
 {
     if (mask->rank == 0)
         return 0;
-    return mask->dtype == CLF_BOOL8 || mask->dtype == CLF_U8 ? 1 : 2 + storage_of(mask->dtype);
+    return mask->dtype == CLF_BOOL8 || mask->dtype == CLF_U8 ? 1 : 2 + clf__storage_number(mask->dtype);
 }
 
 /* What may become of a score (cl/prelude/change.cl). Expressions come without spaces. */
@@ -76,9 +72,10 @@ void clf__fused_options(const clf__fused_problem *problem, int width, int value_
 
     clf__fused_sequence_options(problem, sequences, sizeof sequences);
     (void)snprintf(options, size,
-                   "-DCLF_D=%d -DCLF_E=%d -DCLF_STORAGE=%d -DCLF_CAUSAL=%d -DCLF_MASK=%d -DCLF_KEY_PADDING=%d "
-                   "-DCLF_DROPOUT=%d -DCLF_WINDOW=%d -DCLF_GROUPS=%d -DCLF_SINKS=%d %s %s",
-                   width, value_width, storage_of(problem->q.dtype), problem->causal,
+                   "-DCLF_D=%d -DCLF_E=%d -DCLF_STORAGE=%d -DCLF_RESULT=%d -DCLF_CAUSAL=%d -DCLF_MASK=%d "
+                   "-DCLF_KEY_PADDING=%d -DCLF_DROPOUT=%d -DCLF_WINDOW=%d -DCLF_GROUPS=%d -DCLF_SINKS=%d %s %s",
+                   width, value_width, clf__storage_number(problem->q.dtype),
+                   clf__storage_number(problem->out.dtype), problem->causal,
                    mask_of(&problem->mask), problem->padding.rank > 0, problem->dropout > 0,
                    problem->causal && problem->window > 0, clf__fused_groups(problem), problem->sinks.rank > 0,
                    sequences, more);
@@ -119,7 +116,7 @@ void clf__fused_bind_shape(clf_binder *binder, const clf__fused_problem *problem
 }
 
 /* CLF_EXTRA_PARAMETERS of cl/prelude/change.cl. */
-static void bind_changes(clf_binder *binder, const clf__fused_problem *problem)
+void clf__fused_bind_changes(clf_binder *binder, const clf__fused_problem *problem)
 {
     const clf_tensor *alibi = &problem->alibi;
 
@@ -149,5 +146,5 @@ void clf__fused_bind_numbers(clf_binder *binder, const clf__fused_problem *probl
     clf__fused_bind_shape(binder, problem);
     clf_bind_value(binder, &factor, sizeof factor);
     clf_bind_value(binder, &random, sizeof random);
-    bind_changes(binder, problem);
+    clf__fused_bind_changes(binder, problem);
 }

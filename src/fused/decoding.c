@@ -14,17 +14,6 @@ typedef struct argument {
     bool              written;
 } argument;
 
-static bool is_floating(clf_dtype dtype)
-{
-    return dtype == CLF_F32 || dtype == CLF_F16 || dtype == CLF_BF16;
-}
-
-/* As CLF_STORAGE counts them. */
-static int storage_of(clf_dtype dtype)
-{
-    return dtype == CLF_F16 ? 1 : dtype == CLF_BF16 ? 2 : 0;
-}
-
 static clf_status check_argument(const argument *a)
 {
     const clf_tensor *tensor = a->tensor;
@@ -71,7 +60,7 @@ static clf_status check_dtype(const argument *a, clf_dtype wanted)
 {
     const clf_dtype dtype = a->tensor->dtype;
 
-    if (wanted == CLF_DTYPE_NONE ? is_floating(dtype) : dtype == wanted)
+    if (wanted == CLF_DTYPE_NONE ? clf__is_floating(dtype) : dtype == wanted)
         return CLF_SUCCESS;
     return clf__fail(CLF_INVALID_DTYPE, "argument '%s': dtype is %s, not %s", a->name, clf_dtype_name(dtype),
                      wanted == CLF_DTYPE_NONE ? "F32, F16 or BF16" : clf_dtype_name(wanted));
@@ -93,41 +82,39 @@ static clf_status launch(clf_device *device, const clf_binder *binder, int64_t i
     return code ? clf__fail_opencl(code, "enqueueing %lld work-items", (long long)items) : CLF_SUCCESS;
 }
 
-clf_status clf_merge_attentions(clf_device *device, const clf_tensor *chunks, const clf_tensor *lse_chunks,
-                                const clf_tensor *out, const clf_tensor *lse, cl_command_queue queue, cl_uint n_wait,
-                                const cl_event *wait, cl_event *event)
+/* a: chunks, their lse, out, and lse where it is wanted. */
+static clf_status check_merge(const argument *a, bool has_lse)
 {
-    const bool has_lse = lse && lse->rank > 0;
-    const argument a[] = { { chunks, "chunks", 5, false }, { lse_chunks, "lse_chunks", 4, false },
-                           { out, "out", 4, true }, { lse, "lse", 3, true } };
-    cl_kernel kernel = NULL;
-    char options[64];
     clf_status status = check_arguments(a, has_lse ? 4 : 3);
 
     for (int axis = 0; axis < 4 && !status; axis++)
-        status = check_extent(&a[2], axis, chunks->shape[axis + 1]);
+        status = check_extent(&a[2], axis, a[0].tensor->shape[axis + 1]);
     for (int axis = 0; axis < 4 && !status; axis++)
-        status = check_extent(&a[1], axis, chunks->shape[axis]);
+        status = check_extent(&a[1], axis, a[0].tensor->shape[axis]);
     for (int axis = 0; axis < 3 && has_lse && !status; axis++)
-        status = check_extent(&a[3], axis, out->shape[axis]);
+        status = check_extent(&a[3], axis, a[2].tensor->shape[axis]);
     if (status || (status = check_dtype(&a[0], CLF_DTYPE_NONE)) || (status = check_dtype(&a[1], CLF_F32)) ||
-        (status = check_dtype(&a[2], CLF_DTYPE_NONE)) || (has_lse && (status = check_dtype(&a[3], CLF_F32))))
+        (status = check_dtype(&a[2], CLF_DTYPE_NONE)))
         return status;
-    (void)snprintf(options, sizeof options, "-DCLF_STORAGE=%d -DCLF_FROM=%d", storage_of(out->dtype),
-                   storage_of(chunks->dtype));
-    if ((status = clf__program_kernel(device, NULL, "fused/merge.cl", options, "clf_fused_merge", &kernel)))
-        return status;
+    return has_lse ? check_dtype(&a[3], CLF_F32) : CLF_SUCCESS;
+}
 
-    const int64_t *s = chunks->strides, *l = lse_chunks->strides;
+/* The arguments of clf_fused_merge. */
+static clf_binder bind_merge(cl_kernel kernel, const clf_tensor *chunks, const clf_tensor *lse_chunks,
+                             const clf_tensor *out, const clf_tensor *lse)
+{
+    const int64_t *s = chunks->strides, *l = lse_chunks->strides, *extent = out->shape;
     const cl_long offset = (cl_long)(chunks->offset / clf_dtype_size(chunks->dtype)), lse_step = l[3];
     const cl_long lse_offset = (cl_long)(lse_chunks->offset / sizeof(float));
     const cl_long4 strides = { { s[0], s[1], s[2], s[3] } }, lse_strides = { { l[0], l[1], l[2], 0 } };
-    const cl_long8 lse_at = { { has_lse ? (cl_long)(lse->offset / sizeof(float)) : 0, has_lse ? lse->strides[0] : 0,
-                                has_lse ? lse->strides[1] : 0, has_lse ? lse->strides[2] : 0 } };
     const cl_int count = (cl_int)chunks->shape[0];
-    const cl_int4 shape = { { (cl_int)out->shape[0], (cl_int)out->shape[1], (cl_int)out->shape[2], (cl_int)out->shape[3] } };
+    const cl_int4 shape = { { (cl_int)extent[0], (cl_int)extent[1], (cl_int)extent[2], (cl_int)extent[3] } };
+    cl_long8 lse_at = { { 0 } };
     clf_binder binder = clf_bind(kernel);
 
+    if (lse)
+        lse_at = (cl_long8){ { (cl_long)(lse->offset / sizeof(float)), lse->strides[0], lse->strides[1],
+                               lse->strides[2] } };
     clf_bind_mem(&binder, chunks->mem);
     clf_bind_value(&binder, &offset, sizeof offset);
     clf_bind_value(&binder, &strides, sizeof strides);
@@ -137,9 +124,30 @@ clf_status clf_merge_attentions(clf_device *device, const clf_tensor *chunks, co
     clf_bind_value(&binder, &lse_strides, sizeof lse_strides);
     clf_bind_value(&binder, &lse_step, sizeof lse_step);
     clf__fused_bind(&binder, out);
-    clf_bind_mem(&binder, has_lse ? lse->mem : NULL);
+    clf_bind_mem(&binder, lse ? lse->mem : NULL);
     clf_bind_value(&binder, &lse_at, sizeof lse_at);
     clf_bind_value(&binder, &shape, sizeof shape);
+    return binder;
+}
+
+clf_status clf_merge_attentions(clf_device *device, const clf_tensor *chunks, const clf_tensor *lse_chunks,
+                                const clf_tensor *out, const clf_tensor *lse, cl_command_queue queue, cl_uint n_wait,
+                                const cl_event *wait, cl_event *event)
+{
+    const bool has_lse = lse && lse->rank > 0;
+    const argument a[] = { { chunks, "chunks", 5, false }, { lse_chunks, "lse_chunks", 4, false },
+                           { out, "out", 4, true }, { lse, "lse", 3, true } };
+    cl_kernel kernel = NULL;
+    char options[64];
+    clf_status status = check_merge(a, has_lse);
+
+    if (status)
+        return status;
+    (void)snprintf(options, sizeof options, "-DCLF_STORAGE=%d -DCLF_FROM=%d", clf__storage_number(out->dtype),
+                   clf__storage_number(chunks->dtype));
+    if ((status = clf__program_kernel(device, NULL, "fused/merge.cl", options, "clf_fused_merge", &kernel)))
+        return status;
+    const clf_binder binder = bind_merge(kernel, chunks, lse_chunks, out, has_lse ? lse : NULL);
     return launch(device, &binder, clf_tensor_elements(out), queue, n_wait, wait, event);
 }
 
@@ -167,7 +175,7 @@ clf_status clf_quantise(clf_device *device, const clf_tensor *x, int bits, int g
         (status = check_extent(&a[2], 3, 2 * x->shape[3] / group)) || (status = check_dtype(&a[0], CLF_DTYPE_NONE)) ||
         (status = check_dtype(&a[1], CLF_U8)) || (status = check_dtype(&a[2], CLF_F16)))
         return status;
-    (void)snprintf(options, sizeof options, "-DCLF_STORAGE=%d -DCLF_BITS=%d", storage_of(x->dtype), bits);
+    (void)snprintf(options, sizeof options, "-DCLF_STORAGE=%d -DCLF_BITS=%d", clf__storage_number(x->dtype), bits);
     if ((status = clf__program_kernel(device, NULL, "fused/quantise.cl", options, "clf_fused_quantise", &kernel)))
         return status;
 

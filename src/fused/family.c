@@ -3,26 +3,27 @@
 #include "core/log.h"
 #include "core/status.h"
 #include "fused/sparse.h"
+#include "tune/tune.h"
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 const char *const clf__fused_families[] = {
     "vector", "vector_decode", "portable", "portable_decode", "gather_vector", "gather_portable", "nvidia_wgmma",
-    "nvidia_mma", "reference", NULL
+    "nvidia_mma", "nvidia_decode", "reference", NULL
 };
 
 static const clf__fused_family *const vectors_first[] = {
     &clf__fused_vector_decode, &clf__fused_vector, &clf__fused_portable_decode, &clf__fused_portable,
-    &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_reference, NULL
+    &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_nvidia_decode, &clf__fused_reference, NULL
 };
 static const clf__fused_family *const items_first[] = {
     &clf__fused_portable_decode, &clf__fused_portable, &clf__fused_vector_decode, &clf__fused_vector,
-    &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_reference, NULL
+    &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_nvidia_decode, &clf__fused_reference, NULL
 };
 static const clf__fused_family *const matrix_first[] = {
-    &clf__fused_portable_decode, &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_portable,
-    &clf__fused_vector_decode, &clf__fused_vector, &clf__fused_reference, NULL
+    &clf__fused_nvidia_decode, &clf__fused_portable_decode, &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma,
+    &clf__fused_portable, &clf__fused_vector_decode, &clf__fused_vector, &clf__fused_reference, NULL
 };
 static const clf__fused_family *const gather[] = { &clf__fused_gather_vector, &clf__fused_gather_portable, NULL };
 
@@ -231,6 +232,20 @@ static bool is_possible(const clf__fused_problem *p, int passes, char *why, size
     return true;
 }
 
+/* Does the family do the problem on this device? Most families get pages and quantised numbers as plain rows. */
+static bool can_do(const clf_device *device, const clf__fused_family *family, const clf__fused_problem *problem,
+                   int passes, char *why, size_t size)
+{
+    const clf__fused_problem plain = clf__fused_unpacked(problem);
+
+    if (!has_features(family, clf__fused_features_of(problem), passes, why, size))
+        return false;
+    if (family->reads_packed || !clf__fused_is_packed(problem))
+        return family->supports(device, problem, passes, why, size);
+    return clf__fused_unpack_fits(problem, why, size) && is_possible(&plain, passes, why, size) &&
+           family->supports(device, &plain, passes, why, size);
+}
+
 /* Saved and scratch memory that every family uses alike. */
 static void reserve(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused)
 {
@@ -245,10 +260,27 @@ static void reserve(clf_plan *plan, const clf__fused_problem *problem, clf__fuse
     fused->delta_sums = clf_plan_workspace(plan, bytes);
 }
 
-/* All families, those first that are likely to be fast. */
 enum { FAMILIES = sizeof clf__fused_families / sizeof clf__fused_families[0] - 1 };
 
-static clf_status order_families(const clf_device *device, const clf__fused_problem *problem,
+/* The tuning table's choice goes to the front; where it cannot do a problem, the others follow as always. */
+static clf_status prefer_tuned(clf_device *device, const clf__fused_family **families)
+{
+    const char *choice = NULL;
+    const clf_status status = clf__tune_choice(device, "fused.family", clf__fused_families, &choice);
+
+    for (size_t i = 0; choice && families[i]; i++) {
+        const clf__fused_family *family = families[i];
+        if (strcmp(family->name, choice) != 0)
+            continue;
+        memmove(families + 1, families, i * sizeof *families);
+        families[0] = family;
+        break;
+    }
+    return status;
+}
+
+/* All families, those first that are likely to be fast. */
+static clf_status order_families(clf_device *device, const clf__fused_problem *problem,
                                  const clf__fused_family *families[FAMILIES + 1])
 {
     const clf_capabilities *has = clf_device_get_capabilities(device);
@@ -266,7 +298,7 @@ static clf_status order_families(const clf_device *device, const clf__fused_prob
                 families[count++] = *family;
     families[count++] = &clf__fused_reference;
     families[count] = NULL;
-    return status;
+    return status ? status : prefer_tuned(device, families);
 }
 
 static clf_status refuse_family(clf_plan *plan, const char *asked)
@@ -279,9 +311,31 @@ static clf_status refuse_family(clf_plan *plan, const char *asked)
     return clf_plan_refuse(plan, "there is no kernel family '%s'; there is: %s", asked, names);
 }
 
+/* The chosen family's kernels and memory, and those that serve all of them. */
+static clf_status plan_family(clf_plan *plan, const clf__fused_family *family, const clf__fused_problem *problem,
+                              clf__fused *fused)
+{
+    const bool unpacks = clf__fused_is_packed(problem) && !family->reads_packed;
+    const clf__fused_problem plain = unpacks ? clf__fused_unpacked(problem) : *problem;
+    clf_status status = CLF_SUCCESS;
+
+    fused->family = family;
+    reserve(plan, &plain, fused);
+    clf_plan_set_family(plan, family->name);
+    if (unpacks)
+        status = clf__fused_plan_unpack(plan, problem, fused);
+    if (!status)
+        status = clf__fused_plan_gaps(plan, &plain, fused);
+    if (!status)
+        status = clf__fused_plan_sinks(plan, &plain, fused);
+    if (!status)
+        status = family->plan(plan, &plain, fused);
+    return status ? status : clf__fused_grad_mask_plan(plan, &plain, fused);
+}
+
 clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused)
 {
-    const clf_device *device = clf_plan_device(plan);
+    clf_device *device = clf_plan_device(plan);
     const clf_plan_options *options = clf_plan_get_options(plan);
     const clf__fused_family *families[FAMILIES + 1], **family = families;
     bool named = false;
@@ -302,8 +356,7 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
             clf_plan_add_reason(plan, (*family)->name, "runs only when the plan's options allow or name it");
             continue;
         }
-        if (has_features(*family, clf__fused_features_of(problem), clf_plan_passes(plan), why, sizeof why) &&
-            (*family)->supports(device, problem, clf_plan_passes(plan), why, sizeof why))
+        if (can_do(device, *family, problem, clf_plan_passes(plan), why, sizeof why))
             break;
         clf_plan_add_reason(plan, (*family)->name, why);
     }
@@ -311,29 +364,27 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
         return refuse_family(plan, options->family);
     if (!*family)
         return clf_plan_refuse(plan, "no kernel family can do this on %s", clf_device_get_info(device)->name);
-
-    fused->family = *family;
-    reserve(plan, problem, fused);
-    clf_plan_set_family(plan, (*family)->name);
-    status = clf__fused_plan_gaps(plan, problem, fused);
-    if (!status)
-        status = clf__fused_plan_sinks(plan, problem, fused);
-    if (!status)
-        status = (*family)->plan(plan, problem, fused);
-    return status ? status : clf__fused_grad_mask_plan(plan, problem, fused);
+    return plan_family(plan, *family, problem, fused);
 }
 
 clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
-    const clf_status status = fused->family->forward(run, fused, problem);
+    clf__fused_problem plain;
+    clf_status status = clf__fused_unpack(run, fused, problem, &plain);
 
-    return status ? status : clf__fused_forward_gaps(run, fused, problem);
+    if (!status)
+        status = clf__fused_make_lists(run, fused, &plain, 0, 1);
+    if (!status)
+        status = fused->family->forward(run, fused, &plain);
+    return status ? status : clf__fused_forward_gaps(run, fused, &plain);
 }
 
 clf_status clf__fused_backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
-    clf_status status = fused->family->backward(run, fused, problem);
+    clf_status status = clf__fused_make_lists(run, fused, problem, 1, 3);
 
+    if (!status)
+        status = fused->family->backward(run, fused, problem);
     if (!status)
         status = clf__fused_backward_sinks(run, fused, problem);
     if (!status)

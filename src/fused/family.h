@@ -34,6 +34,7 @@ const char *clf__fused_feature_name(int bit);
 typedef struct clf__fused_family {
     const char *name;
     unsigned    forward_features, backward_features; /* what it can do: asked before `supports` */
+    bool        reads_packed; /* pages and quantised numbers; others that claim them get plain rows (unpack.c) */
     /* Can this device do it? Otherwise `why` gets the reason. */
     bool (*supports)(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size);
     /* Reserves memory beyond lse and delta, creates the kernels. */
@@ -45,7 +46,7 @@ typedef struct clf__fused_family {
 extern const clf__fused_family clf__fused_reference, clf__fused_portable, clf__fused_vector,
                                 clf__fused_gather_portable, clf__fused_gather_vector,
                                 clf__fused_nvidia_mma, clf__fused_nvidia_wgmma, clf__fused_vector_decode,
-                                clf__fused_portable_decode;
+                                clf__fused_portable_decode, clf__fused_nvidia_decode;
 
 /* The extents of a problem: those of its tensors, or how many sequences there are and the most rows of one. */
 typedef struct clf__fused_shape {
@@ -55,7 +56,7 @@ clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem);
 /* Heads of q for each head of k. */
 int clf__fused_groups(const clf__fused_problem *problem);
 
-#define CLF__FUSED_OPTIONS 2048 /* enough for three snippets and four names of the lengths that snippet.h allows */
+#define CLF__FUSED_OPTIONS 2304 /* enough for three snippets and four names of the lengths that snippet.h allows */
 
 /* -D options of the problem: storage, causal, mask, padding, dropout; the widths to compile for; `more`; then what
  * may become of a score. */
@@ -70,7 +71,9 @@ clf_tensor clf__fused_delta(const clf_run *run, const clf__fused *fused, const c
 void clf__fused_bind(clf_binder *binder, const clf_tensor *tensor);
 void clf__fused_bind_inputs(clf_binder *binder, const clf__fused_problem *problem); /* q k v mask padding */
 void clf__fused_bind_shape(clf_binder *binder, const clf__fused_problem *problem);
-/* shape factor random, and last what changes scores need */
+/* what changes scores need, which comes last in every kernel */
+void clf__fused_bind_changes(clf_binder *binder, const clf__fused_problem *problem);
+/* shape factor random, and those */
 void clf__fused_bind_numbers(clf_binder *binder, const clf__fused_problem *problem);
 
 /* Sequences: options and arguments (behind shape) of all kernels that count their rows, and what is possible. What rows
@@ -82,6 +85,15 @@ bool       clf__fused_sequences_fit(const clf__fused_problem *problem, char *why
 clf_status clf__fused_plan_gaps(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
 clf_status clf__fused_forward_gaps(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
 clf_status clf__fused_backward_gaps(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
+
+/* Pages and quantised numbers become plain rows ahead of forward: the problem that a family without `reads_packed`
+ * sees, with descriptions of tensors only; in a run with memory, the kernels enqueued. */
+bool               clf__fused_is_packed(const clf__fused_problem *problem);
+clf__fused_problem clf__fused_unpacked(const clf__fused_problem *problem);
+bool               clf__fused_unpack_fits(const clf__fused_problem *problem, char *why, size_t size);
+clf_status         clf__fused_plan_unpack(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
+clf_status         clf__fused_unpack(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem,
+                                     clf__fused_problem *plain);
 
 /* Sinks: behind lse among the arguments of forward kernels, where the problem has them; their gradient, when lse and
  * delta are there. */

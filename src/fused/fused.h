@@ -70,10 +70,20 @@ typedef struct clf__fused_blocks {
 
 struct clf__fused_family;
 
-/* Lists that a kernel walks over, in memory of the plan; see fused/sparse.h. */
+/* rows queries x columns keys; what is seen of it is told for every `part` rows. `by_keys`: a list of tiles for each
+ * tile of keys, not of queries. */
+typedef struct clf__fused_tile {
+    int  rows, columns, part;
+    bool by_keys;
+} clf__fused_tile;
+
+/* Lists that a kernel walks over; see fused/sparse.h. */
 typedef struct clf__fused_lists {
-    cl_mem  mem; /* NULL = none */
-    cl_int8 at;
+    cl_mem          mem; /* of the plan; NULL = none, or made ahead of each pass */
+    cl_int8         at;
+    cl_kernel       make, compact; /* lists of a mask snippet */
+    clf__fused_tile tile;
+    uint64_t        offset;        /* bytes into workspace */
 } clf__fused_lists;
 
 /* What a plan decided; a plain value without a destructor: the kernels belong to the plan. */
@@ -82,6 +92,7 @@ typedef struct clf__fused {
     cl_kernel forward, delta, backward[2];
     cl_kernel sinks, grad_mask;       /* their gradients */
     int       mask_tile;              /* elements of grad_mask on each side of a group's tile */
+    cl_kernel unpack;                 /* pages and quantised numbers to plain rows; NULL = the family reads them */
     cl_kernel gaps[3];                /* rows of no sequence: of out, of lse, of gradients */
     int       rows[3], items[3];      /* of a group, in forward and in backward; [2] for keys if not as for queries */
     int       most_groups;            /* of forward, which then go on with more rows; 0 = as many as there are rows for */
@@ -90,8 +101,13 @@ typedef struct clf__fused {
     uint64_t  lse;                    /* bytes into saved */
     uint64_t  rest;                   /* bytes into saved: what rounding took from out */
     uint64_t  delta_sums, scratch;    /* bytes into workspace: sum(out * grad_out) of each row; the family's own */
+    /* of families for few queries */
+    cl_kernel merge;
+    int       slices, slice;          /* how many, and the keys of one */
+    uint64_t  bases;                  /* bytes into workspace: what the sums in scratch count from */
+    uint64_t  unpacked[2];            /* bytes into workspace: plain rows of k and v */
     uint64_t  unwanted_k, unwanted_v; /* bytes into workspace: for gradients that nobody wants */
-    clf__fused_lists lists[3];        /* of a pattern: for forward, for backward by queries and by keys */
+    clf__fused_lists lists[3];        /* for forward, for backward by queries and by keys */
 } clf__fused;
 
 /* The first family that can do it, by the order of the device's style; `reference` only when the plan's options
@@ -118,8 +134,16 @@ clf_status clf__fused_backward_part(clf_run *run, const clf__fused_problem *prob
 clf_status clf__fused_plan_pattern(clf_plan *plan, clf_pattern *pattern, clf_semantics semantics, bool force,
                                    float dropout);
 
-/* Pairs of the pattern, over all heads if it has several. */
-double clf__fused_pairs(const clf_pattern *pattern);
+/* What the papers of such parts mean and xFormers leaves to its callers: everyone sees itself, and, when causal, nobody
+ * sees later ones. Nothing under xFormers' semantics. */
+clf_status clf__fused_complete_pattern(const clf_attention_config *config, clf_pattern *pattern);
+
+/* Their forward and backward; the config begins with a clf_attention_config. */
+clf_status clf__fused_forward_pattern(clf_run *run);
+clf_status clf__fused_backward_pattern(clf_run *run);
+
+/* Their work, by the pairs of a pattern, an average head's if it has several. */
+void clf__fused_work_pattern(const clf_args *args, const clf_pattern *pattern, int pass, clf_work *work);
 
 /* Work of a pass in which each head has `pairs` of a query and a key: 2 pairs (D + E) operations forward, 2.5 times
  * as many backward. */
@@ -135,6 +159,7 @@ const char *clf__fused_feature(const clf_device *device, const char *family, int
       "fused/nvidia_mma_forward.cl", "fused/nvidia_mma_backward_q.cl", "fused/nvidia_mma_backward_kv.cl",           \
       "fused/nvidia_delta.cl", "fused/reference_forward.cl", "fused/reference_backward.cl", "fused/sinks.cl",       \
       "fused/gaps.cl", "fused/grad_mask.cl", "fused/gather_vector_forward.cl", "fused/gather_vector_backward.cl",   \
-      "fused/gather_portable_forward.cl", "fused/gather_portable_backward.cl" }
+      "fused/gather_portable_forward.cl", "fused/gather_portable_backward.cl", "fused/nvidia_decode.cl",            \
+      "fused/unpack.cl", "fused/list_tiles.cl" }
 
 #endif

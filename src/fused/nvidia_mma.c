@@ -1,12 +1,14 @@
-/* The family for NVIDIA GPUs from sm_80 on: products on tensor cores, f16 and bf16. */
+/* The family for NVIDIA GPUs from sm_80 on: products on tensor cores; those of f32 are three of tf32 each. */
 #include "fused/nvidia.h"
 #include "component/plan.h"
+#include "tensor/tensor.h"
 #include <stdio.h>
 
-/* Its kernels read shared heads, sinks and sequences, too, but only a compiler has seen that: a family claims what has
- * passed the tests on a card. */
+/* What has passed the tests on a card. */
 enum {
-    FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT
+    FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT |
+               CLF__FUSED_GROUPS | CLF__FUSED_MASK_GRAD | CLF__FUSED_SOFTCAP | CLF__FUSED_ALIBI | CLF__FUSED_SINKS |
+               CLF__FUSED_SCORE_MOD | CLF__FUSED_EXTRAS | CLF__FUSED_STARTS | CLF__FUSED_LENGTHS
 };
 
 /* How a group splits its work; see cl/fused/nvidia_mma_tile.cl for the names. */
@@ -49,13 +51,43 @@ static const tile backward_kv_tiles[] = {
     { 256, 4, 1, 16 },
     { 0 }
 };
+/* The same for f32, whose tiles take twice the local memory and whose products three times the registers. */
+static const tile forward_tiles_f32[] = {
+    { 64, 4, 2, 32 },
+    { 64, 4, 1, 32 },
+    { 128, 4, 2, 16 },
+    { 128, 4, 1, 16 },
+    { 128, 2, 1, 16 },
+    { 256, 4, 1, 32 },
+    { 256, 2, 1, 16 },
+    { 0 }
+};
+static const tile backward_q_tiles_f32[] = {
+    { 64, 4, 2, 32 },
+    { 64, 4, 1, 16 },
+    { 128, 8, 1, 16 },
+    { 128, 4, 1, 16 },
+    { 128, 1, 1, 16 },
+    { 256, 4, 1, 16 },
+    { 256, 1, 1, 16 },
+    { 0 }
+};
+static const tile backward_kv_tiles_f32[] = {
+    { 64, 4, 2, 16 },
+    { 64, 4, 1, 16 },
+    { 128, 8, 1, 16 },
+    { 128, 4, 1, 16 },
+    { 256, 4, 1, 16 },
+    { 256, 1, 1, 16 },
+    { 0 }
+};
 static const struct {
-    const tile *tiles;
+    const tile *tiles, *tiles_f32;
     const char *path, *name;
 } kernels[KERNELS] = {
-    { forward_tiles, "fused/nvidia_mma_forward.cl", "clf_fused_forward_nvidia_mma" },
-    { backward_q_tiles, "fused/nvidia_mma_backward_q.cl", "clf_fused_backward_q_nvidia_mma" },
-    { backward_kv_tiles, "fused/nvidia_mma_backward_kv.cl", "clf_fused_backward_kv_nvidia_mma" },
+    { forward_tiles, forward_tiles_f32, "fused/nvidia_mma_forward.cl", "clf_fused_forward_nvidia_mma" },
+    { backward_q_tiles, backward_q_tiles_f32, "fused/nvidia_mma_backward_q.cl", "clf_fused_backward_q_nvidia_mma" },
+    { backward_kv_tiles, backward_kv_tiles_f32, "fused/nvidia_mma_backward_kv.cl", "clf_fused_backward_kv_nvidia_mma" },
 };
 
 static int rows_of(const tile *t)
@@ -74,12 +106,12 @@ int clf__nvidia_padded(int64_t width)
 }
 
 /* Bytes of the tile that rests, of two stages of those that pass by, and of the numbers beside them. */
-static uint64_t bytes_of(int kernel, const tile *t, int width, int value_width)
+static uint64_t bytes_of(int kernel, const tile *t, clf_dtype dtype, int width, int value_width)
 {
     const int resting = rows_of(t) * (kernel == FORWARD ? width : width + value_width);
     const int passing = 2 * t->columns * (width + value_width);
 
-    return 2 * (uint64_t)(resting + passing) + (kernel == BACKWARD_KV ? 16 * (uint64_t)t->columns : 0);
+    return clf_dtype_size(dtype) * (uint64_t)(resting + passing) + (kernel == BACKWARD_KV ? 16 * (uint64_t)t->columns : 0);
 }
 
 uint64_t clf__nvidia_local_memory(const clf_device *device)
@@ -96,9 +128,11 @@ static const tile *choose(const clf_device *device, const clf__fused_problem *pr
     const int64_t count = kernel == BACKWARD_KV ? s.keys : s.queries;
     const tile *last = NULL;
 
-    for (const tile *t = kernels[kernel].tiles; t->widest; t++) {
+    const clf_dtype dtype = problem->q.dtype;
+
+    for (const tile *t = dtype == CLF_F32 ? kernels[kernel].tiles_f32 : kernels[kernel].tiles; t->widest; t++) {
         if (t->widest < width || t->widest < value_width ||
-            bytes_of(kernel, t, width, value_width) > clf__nvidia_local_memory(device))
+            bytes_of(kernel, t, dtype, width, value_width) > clf__nvidia_local_memory(device))
             continue;
         if (count > rows_of(t) / 2)
             return t;
@@ -114,10 +148,6 @@ static bool supports(const clf_device *device, const clf__fused_problem *problem
 
     if (!has->nvidia_matrix) {
         (void)snprintf(why, size, "needs an NVIDIA GPU from sm_80 on whose driver takes matrix instructions");
-        return false;
-    }
-    if (problem->q.dtype != CLF_F16 && problem->q.dtype != CLF_BF16) {
-        (void)snprintf(why, size, "q is %s: tensor cores multiply f16 and bf16", clf_dtype_name(problem->q.dtype));
         return false;
     }
     for (int kernel = 0; kernel < (passes & CLF_BACKWARD ? KERNELS : 1); kernel++) {
@@ -138,7 +168,8 @@ static clf_status create(clf_plan *plan_, const clf__fused_problem *problem, int
 {
     cl_kernel *const to[KERNELS] = { &fused->forward, &fused->backward[0], &fused->backward[1] };
     const tile *t = choose(clf_plan_device(plan_), problem, kernel);
-    const bool keeps_rest = kernel == FORWARD && clf_plan_passes(plan_) & CLF_BACKWARD;
+    const bool rounds = problem->q.dtype != CLF_F32;
+    const bool keeps_rest = rounds && kernel == FORWARD && clf_plan_passes(plan_) & CLF_BACKWARD;
     char options[CLF__FUSED_OPTIONS], more[256];
 
     (void)snprintf(more, sizeof more, "-DCLF_WARPS=%d -DCLF_TALL=%d -DCLF_COLUMNS=%d -DCLF_PRESCALE=%d -DCLF_REST=%d",
@@ -152,11 +183,14 @@ static clf_status create(clf_plan *plan_, const clf__fused_problem *problem, int
 
 clf_status clf__nvidia_plan_delta(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
 {
-    char options[128], sequences[96];
+    const clf_dtype dtype = problem->q.dtype;
+    char options[160], sequences[96];
 
     clf__fused_sequence_options(problem, sequences, sizeof sequences);
-    fused->rest = clf_plan_saved(plan_, 2 * (uint64_t)clf_tensor_elements(&problem->out));
-    (void)snprintf(options, sizeof options, "-DCLF_STORAGE=%d %s", problem->q.dtype == CLF_F16 ? 1 : 2, sequences);
+    if (dtype != CLF_F32)
+        fused->rest = clf_plan_saved(plan_, 2 * (uint64_t)clf_tensor_elements(&problem->out));
+    (void)snprintf(options, sizeof options, "-DCLF_STORAGE=%d -DCLF_REST=%d %s", clf__storage_number(dtype),
+                   dtype != CLF_F32, sequences);
     return clf__plan_kernel(plan_, "fused/nvidia_delta.cl", options, "clf_fused_delta_nvidia", &fused->delta);
 }
 
@@ -172,14 +206,14 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
     return status ? status : create(plan_, problem, BACKWARD_KV, fused);
 }
 
-/* Where forward leaves and delta finds what rounding took from out; nowhere without a backward pass. */
+/* Where forward leaves and delta finds what rounding took from out; nowhere without a backward pass and in f32. */
 static void bind_rest(clf_binder *binder, clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
     const clf_buffer saved = clf_run_saved(run);
     clf_tensor rest = clf_tensor_view(saved.mem, problem->q.dtype, 4, problem->out.shape);
 
     rest.offset = saved.offset + fused->rest;
-    if (!(clf_plan_passes(clf_run_plan(run)) & CLF_BACKWARD))
+    if (!(clf_plan_passes(clf_run_plan(run)) & CLF_BACKWARD) || problem->q.dtype == CLF_F32)
         rest.rank = 0;
     clf__fused_bind(binder, &rest);
 }

@@ -1,10 +1,11 @@
 /* The family for sm_90: products of warp groups, which read their operands from local memory by themselves. What it
- * refuses (masks, dropout, other widths) is left to nvidia_mma. */
+ * refuses (masks, dropout, sequences, other widths, f32) is left to nvidia_mma. */
 #include "device/retarget.h"
 #include "fused/nvidia.h"
 #include "component/plan.h"
 #include <stdio.h>
 
+enum { FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_GROUPS | CLF__FUSED_SINKS };
 enum { FORWARD, BACKWARD_Q, BACKWARD_KV, KERNELS };
 
 /* How a group splits its work; see cl/fused/nvidia_wgmma_tile.cl for the names. */
@@ -42,7 +43,9 @@ static bool is_plain(const clf__fused_problem *problem, char *why, size_t size)
     const clf__fused_shape s = clf__fused_shape_of(problem);
     const int width = clf__nvidia_padded(s.width), value_width = clf__nvidia_padded(s.value_width);
 
-    if ((width != 64 && width != 128) || (value_width != 64 && value_width != 128))
+    if (problem->q.dtype != CLF_F16 && problem->q.dtype != CLF_BF16)
+        (void)snprintf(why, size, "q is %s: only f16 and bf16 are possible", clf_dtype_name(problem->q.dtype));
+    else if ((width != 64 && width != 128) || (value_width != 64 && value_width != 128))
         (void)snprintf(why, size, "heads are %lld and %lld wide: 33 to 64 and 97 to 128 are possible",
                        (long long)s.width, (long long)s.value_width);
     else if (!(problem->scale > 0))
@@ -109,8 +112,8 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
 
 const clf__fused_family clf__fused_nvidia_wgmma = {
     .name = "nvidia_wgmma",
-    .forward_features = CLF__FUSED_WINDOW, /* for more, see nvidia_mma.c */
-    .backward_features = CLF__FUSED_WINDOW,
+    .forward_features = FEATURES,
+    .backward_features = FEATURES,
     .supports = supports,
     .plan = plan,
     .forward = clf__nvidia_forward,

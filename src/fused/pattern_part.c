@@ -42,13 +42,39 @@ clf_status clf__fused_plan_pattern(clf_plan *plan, clf_pattern *pattern, clf_sem
     return status;
 }
 
-double clf__fused_pairs(const clf_pattern *pattern)
+clf_status clf__fused_complete_pattern(const clf_attention_config *config, clf_pattern *pattern)
 {
-    const clf_pattern_info info = clf_pattern_get_info(pattern);
+    if (config->semantics != CLF_SEMANTICS_PAPER)
+        return CLF_SUCCESS;
+    const clf_status status = clf_pattern_keep_diagonal(pattern, 0);
+    return status || !config->causal ? status : clf_pattern_make_causal(pattern, 0);
+}
+
+static clf__fused_problem problem_of(const clf_run *run)
+{
+    const clf_attention_config *config = clf_plan_config(clf_run_plan(run));
+    return clf__fused_problem_qkv(clf_run_args(run), 0, config->dropout);
+}
+
+clf_status clf__fused_forward_pattern(clf_run *run)
+{
+    const clf__fused_problem problem = problem_of(run);
+    return clf__fused_forward_part(run, &problem);
+}
+
+clf_status clf__fused_backward_pattern(clf_run *run)
+{
+    const clf__fused_problem problem = problem_of(run);
+    return clf__fused_backward_part(run, &problem);
+}
+
+void clf__fused_work_pattern(const clf_args *args, const clf_pattern *pattern, int pass, clf_work *work)
+{
+    const int64_t heads = clf_pattern_get_info(pattern).heads;
     double sum = 0;
     int64_t pairs = 0;
 
-    for (int64_t h = 0; h < info.heads && clf_pattern_count(pattern, 0, h, &pairs) == CLF_SUCCESS; h++)
+    for (int64_t h = 0; h < heads && clf_pattern_count(pattern, 0, h, &pairs) == CLF_SUCCESS; h++)
         sum += (double)pairs;
-    return sum;
+    clf__fused_work(args, sum / (double)heads, pass, work);
 }

@@ -6,7 +6,8 @@
 enum {
     FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT |
                CLF__FUSED_SOFTCAP | CLF__FUSED_ALIBI | CLF__FUSED_SCORE_MOD | CLF__FUSED_EXTRAS | CLF__FUSED_MASK_GRAD |
-               CLF__FUSED_GROUPS | CLF__FUSED_SINKS | CLF__FUSED_STARTS | CLF__FUSED_LENGTHS | CLF__FUSED_BLOCKS
+               CLF__FUSED_GROUPS | CLF__FUSED_SINKS | CLF__FUSED_STARTS | CLF__FUSED_LENGTHS |
+               CLF__FUSED_OUT_TYPE | CLF__FUSED_BLOCKS
 };
 
 /* How a group splits its work; see cl/fused/portable_tile.cl for the names. */
@@ -116,22 +117,38 @@ static bool supports(const clf_device *device, const clf__fused_problem *problem
     return true;
 }
 
-/* Lists for the tiles of each kernel, where there is a pattern. */
+/* The tiles of kernel i: forward, the gradient of queries, those of keys and values. */
+static clf__fused_tile tile_of(const clf_device *device, const clf__fused_problem *problem, int i)
+{
+    const tile *t = choose(device, problem, i > 0);
+
+    return i < 2 ? (clf__fused_tile){ t->rows, t->columns, t->rows, false }
+                 : (clf__fused_tile){ t->columns, t->rows, t->columns, true };
+}
+
+/* What the kernels of a pass walk over: both of backward alike, they are one program. */
+static clf__fused_listing listing_of(const clf_device *device, const clf__fused_problem *problem, int pass)
+{
+    const clf__fused_tile first = tile_of(device, problem, pass), last = tile_of(device, problem, 2 * pass);
+    const clf__fused_listing listing = clf__fused_listing_of(problem, &first);
+
+    return clf__fused_listing_of(problem, &last) == listing ? listing : CLF__FUSED_UNLISTED;
+}
+
 static clf_status make_lists(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
 {
     const clf_device *device = clf_plan_device(plan_);
-    const tile *forward = choose(device, problem, false), *backward = choose(device, problem, true);
-    const clf__fused_tile tiles[3] = { { forward->rows, forward->columns, forward->rows, false },
-                                       { backward->rows, backward->columns, backward->rows, false },
-                                       { backward->columns, backward->rows, backward->columns, true } };
     const int count = clf_plan_passes(plan_) & CLF_BACKWARD ? 3 : 1;
     clf_status status = CLF_SUCCESS;
 
-    for (int i = 0; problem->blocks && status == CLF_SUCCESS && i < count; i++) {
-        if (i == 1 && tiles[1].rows == tiles[0].rows && tiles[1].columns == tiles[0].columns)
+    for (int i = 0; status == CLF_SUCCESS && i < count; i++) {
+        const clf__fused_tile own = tile_of(device, problem, i), before = tile_of(device, problem, 0);
+        if (listing_of(device, problem, i > 0) == CLF__FUSED_UNLISTED)
+            continue;
+        if (i == 1 && problem->blocks && own.rows == before.rows && own.columns == before.columns)
             fused->lists[1] = fused->lists[0];
         else
-            status = clf__fused_lists_of_tiles(plan_, problem, &tiles[i], &fused->lists[i]);
+            status = clf__fused_plan_lists(plan_, problem, &own, &fused->lists[i]);
     }
     return status;
 }
@@ -149,7 +166,7 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
         (void)snprintf(more, sizeof more,
                        "-DCLF_ROWS=%d -DCLF_COLUMNS=%d -DCLF_HEIGHT=%d -DCLF_WIDTH=%d -DCLF_VECTOR=%d -DCLF_DEPTH=%d "
                        "-DCLF_STEPS=%d -DCLF_BLOCKS=%d", t->rows, t->columns, t->height, t->across, t->vector, t->depth,
-                       t->steps, problem->blocks != NULL);
+                       t->steps, listing_of(clf_plan_device(plan_), problem, pass));
         /* Widths are run-time numbers in these kernels: problems of one padded width share a program. */
         clf__fused_options(problem, padded(t, (int)s.width), padded(t, (int)s.value_width), more,
                            options[pass], sizeof options[pass]);
@@ -162,7 +179,7 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
 
 const clf__fused_family clf__fused_portable = {
     .name = "portable",
-    .forward_features = FEATURES,
+    .forward_features = FEATURES | CLF__FUSED_PAGES | CLF__FUSED_QUANTISED,
     .backward_features = FEATURES,
     .supports = supports,
     .plan = plan,

@@ -71,7 +71,7 @@ clf_status clf__fused_forward_rows(clf_run *run, const clf__fused *fused, const 
     clf__fused_bind(&binder, &lse);
     clf__fused_bind_sinks(&binder, problem);
     clf__fused_bind_numbers(&binder, problem);
-    clf__fused_bind_lists(&binder, &fused->lists[0]);
+    clf__fused_bind_lists(&binder, run, &fused->lists[0]);
     return clf__fused_launch_rows(run, &binder, problem, clf__fused_shape_of(problem).queries, fused->rows[0],
                                   fused->items[0]);
 }
@@ -105,7 +105,7 @@ static clf_status launch_gradient(clf_run *run, const clf__fused *fused, const c
     if (second)
         clf__fused_bind(&binder, second);
     clf__fused_bind_numbers(&binder, problem);
-    clf__fused_bind_lists(&binder, &fused->lists[second ? 2 : 1]);
+    clf__fused_bind_lists(&binder, run, &fused->lists[second ? 2 : 1]);
     return second ? clf__fused_launch_key_rows(run, &binder, problem, s.keys, rows, items)
                   : clf__fused_launch_rows(run, &binder, problem, s.queries, rows, items);
 }

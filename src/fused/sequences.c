@@ -1,6 +1,7 @@
 /* Sequences of different lengths: their tables among the arguments of kernels, and the rows that belong to none. */
 #include "component/plan.h"
 #include "fused/family.h"
+#include "tensor/tensor.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -87,7 +88,9 @@ static bool has_gaps(const clf__fused_problem *problem, bool of_keys)
 
 static clf_status plan_fill(clf_plan *plan, clf_dtype dtype, cl_kernel *kernel)
 {
-    const char *options = dtype == CLF_F16 ? "-DCLF_STORAGE=1" : dtype == CLF_BF16 ? "-DCLF_STORAGE=2" : "-DCLF_STORAGE=0";
+    char options[32];
+
+    (void)snprintf(options, sizeof options, "-DCLF_STORAGE=%d", clf__storage_number(dtype));
     return clf__plan_kernel(plan, "fused/gaps.cl", options, "clf_fused_fill_gaps", kernel);
 }
 

@@ -5,12 +5,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-void clf__fused_bind_lists(clf_binder *binder, const clf__fused_lists *lists)
+void clf__fused_bind_lists(clf_binder *binder, const clf_run *run, const clf__fused_lists *lists)
 {
-    if (!lists->mem)
+    const clf_buffer workspace = clf_run_workspace(run);
+    const uint64_t at = (workspace.offset + lists->offset) / sizeof(cl_int);
+    cl_int8 place = lists->at;
+
+    if (!lists->mem && !lists->make)
         return;
-    clf_bind_mem(binder, lists->mem);
-    clf_bind_value(binder, &lists->at, sizeof lists->at);
+    if (lists->make) {
+        place.s[6] = (cl_int)(at & 0xffffffff);
+        place.s[7] = (cl_int)(at >> 32);
+    }
+    clf_bind_mem(binder, lists->make ? workspace.mem : lists->mem);
+    clf_bind_value(binder, &place, sizeof place);
+}
+
+clf_status clf__fused_plan_lists(clf_plan *plan, const clf__fused_problem *problem, const clf__fused_tile *tile,
+                                 clf__fused_lists *lists)
+{
+    switch (clf__fused_listing_of(problem, tile)) {
+    case CLF__FUSED_LISTED_PATTERN:
+        return clf__fused_lists_of_tiles(plan, problem, tile, lists);
+    case CLF__FUSED_LISTED_SNIPPET:
+        return clf__fused_plan_mask_lists(plan, problem, tile, lists);
+    default:
+        return CLF_SUCCESS;
+    }
 }
 
 /* ---- sparse rows ------------------------------------------------------------------------------------------- */

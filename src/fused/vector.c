@@ -7,7 +7,8 @@
 enum {
     FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_MASK | CLF__FUSED_PADDING | CLF__FUSED_MASK_MOD | CLF__FUSED_DROPOUT |
                CLF__FUSED_SOFTCAP | CLF__FUSED_ALIBI | CLF__FUSED_SCORE_MOD | CLF__FUSED_EXTRAS | CLF__FUSED_MASK_GRAD |
-               CLF__FUSED_GROUPS | CLF__FUSED_SINKS | CLF__FUSED_STARTS | CLF__FUSED_LENGTHS | CLF__FUSED_BLOCKS
+               CLF__FUSED_GROUPS | CLF__FUSED_SINKS | CLF__FUSED_STARTS | CLF__FUSED_LENGTHS |
+               CLF__FUSED_OUT_TYPE | CLF__FUSED_BLOCKS
 };
 
 /* Queries and keys of a block, by the widths of q and v together. */
@@ -86,19 +87,19 @@ static void reserve(clf_plan *plan_, const clf__fused_problem *problem, clf__fus
         fused->unwanted_v = clf_plan_workspace(plan_, elements(&problem->v) * clf_dtype_size(problem->v.dtype));
 }
 
-/* Lists for the blocks of both passes, where there is a pattern. */
+/* The tiles of a pass: lists for blocks of queries, and for blocks of keys. */
+static clf__fused_tile tile_of(const block *chosen, int pass)
+{
+    return (clf__fused_tile){ chosen->rows, chosen->keys, TILE_ROWS, pass == 1 };
+}
+
 static clf_status make_lists(clf_plan *plan_, const clf__fused_problem *problem, const block chosen[2], bool backward,
                              clf__fused *fused)
 {
-    const clf__fused_tile by_queries = { chosen[0].rows, chosen[0].keys, TILE_ROWS, false };
-    const clf__fused_tile by_keys = { chosen[1].rows, chosen[1].keys, TILE_ROWS, true };
-    clf_status status = CLF_SUCCESS;
+    const clf__fused_tile tiles[2] = { tile_of(&chosen[0], 0), tile_of(&chosen[1], 1) };
+    const clf_status status = clf__fused_plan_lists(plan_, problem, &tiles[0], &fused->lists[0]);
 
-    if (problem->blocks)
-        status = clf__fused_lists_of_tiles(plan_, problem, &by_queries, &fused->lists[0]);
-    if (problem->blocks && status == CLF_SUCCESS && backward)
-        status = clf__fused_lists_of_tiles(plan_, problem, &by_keys, &fused->lists[2]);
-    return status;
+    return status || !backward ? status : clf__fused_plan_lists(plan_, problem, &tiles[1], &fused->lists[2]);
 }
 
 static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
@@ -110,8 +111,9 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
 
     chosen[0].rows = share_rows(chosen[0].rows, problem, cores);
     for (int pass = 0; pass < 2; pass++) {
+        const clf__fused_tile tile = tile_of(&chosen[pass], pass);
         (void)snprintf(more, sizeof more, "-DCLF_LANES=16 -DCLF_ROWS=%d -DCLF_KEYS=%d -DCLF_BLOCKS=%d",
-                       chosen[pass].rows, chosen[pass].keys, problem->blocks != NULL);
+                       chosen[pass].rows, chosen[pass].keys, clf__fused_listing_of(problem, &tile));
         clf__fused_options(problem, (int)problem->q.shape[3], (int)problem->v.shape[3], more, options[pass],
                            sizeof options[pass]);
         fused->rows[pass] = chosen[pass].rows;
@@ -160,7 +162,7 @@ static clf_status forward(clf_run *run, const clf__fused *fused, const clf__fuse
     clf__fused_bind(&binder, &lse);
     clf__fused_bind_sinks(&binder, problem);
     clf__fused_bind_numbers(&binder, problem);
-    clf__fused_bind_lists(&binder, &fused->lists[0]);
+    clf__fused_bind_lists(&binder, run, &fused->lists[0]);
     return launch(run, &binder, problem, problem->q.shape[1], blocks_of(fused, problem, 0));
 }
 
@@ -219,7 +221,7 @@ static clf_status launch_all(clf_run *run, const clf__fused *fused, const clf__f
     clf__fused_bind(&binder, &grad_v);
     bind_partial(&binder, run, fused, problem);
     clf__fused_bind_numbers(&binder, problem);
-    clf__fused_bind_lists(&binder, &fused->lists[2]);
+    clf__fused_bind_lists(&binder, run, &fused->lists[2]);
     return launch(run, &binder, problem, problem->k.shape[1], fused->splits);
 }
 
@@ -250,7 +252,7 @@ static clf_status backward(clf_run *run, const clf__fused *fused, const clf__fus
 
 const clf__fused_family clf__fused_vector = {
     .name = "vector",
-    .forward_features = FEATURES,
+    .forward_features = FEATURES | CLF__FUSED_PAGES | CLF__FUSED_QUANTISED,
     .backward_features = FEATURES,
     .supports = supports,
     .plan = plan,

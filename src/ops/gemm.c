@@ -5,10 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-static const clf__gemm_provider *const vectors_first[] = { &clf__gemm_vector, &clf__gemm_portable, &clf__gemm_clblast,
-                                                           NULL };
-static const clf__gemm_provider *const items_first[] = { &clf__gemm_portable, &clf__gemm_vector, &clf__gemm_clblast,
-                                                         NULL };
+static const clf__gemm_provider *const vectors_first[] = {
+    &clf__gemm_vector, &clf__gemm_portable, &clf__gemm_nvidia_mma, &clf__gemm_clblast, NULL
+};
+static const clf__gemm_provider *const items_first[] = {
+    &clf__gemm_nvidia_mma, &clf__gemm_portable, &clf__gemm_vector, &clf__gemm_clblast, NULL
+};
+
+static const char *const names[] = { "vector", "portable", "nvidia_mma", "clblast", NULL };
 
 /* The provider `name` if it can do it; NULL otherwise, with the reason in the plan. `known` tells whether it exists. */
 static const clf__gemm_provider *try_one(clf_plan *plan, const clf__gemm_provider *const *list, const char *name,
@@ -30,16 +34,16 @@ static const clf__gemm_provider *try_one(clf_plan *plan, const clf__gemm_provide
 
 clf_status clf__gemm_plan(clf_plan *plan, const clf__gemm_problem *problem, clf__gemm_choice *choice)
 {
-    const clf_device *device = clf_plan_device(plan);
+    clf_device *device = clf_plan_device(plan);
     const bool vectors = clf_device_get_capabilities(device)->style == CLF_STYLE_VECTORS;
     const clf__gemm_provider *const *list = vectors ? vectors_first : items_first;
-    const char *tuned = clf__tune_choice(clf_device_get_info(device), "gemm.provider");
+    const char *tuned = NULL;
     clf__gemm_product product;
     bool known = false;
     clf_status status = clf__gemm_view(problem, &product);
 
     *choice = (clf__gemm_choice){ 0 };
-    if (status)
+    if (status || (status = clf__tune_choice(device, "gemm.provider", names, &tuned)))
         return status;
     if (problem->provider)
         choice->provider = try_one(plan, list, problem->provider, &product, &known);
@@ -48,7 +52,7 @@ clf_status clf__gemm_plan(clf_plan *plan, const clf__gemm_problem *problem, clf_
     if (!choice->provider && !problem->provider)
         choice->provider = try_one(plan, list, NULL, &product, &known);
     if (!known)
-        return clf_plan_refuse(plan, "there is no matrix product '%s': vector, portable and clblast exist",
+        return clf_plan_refuse(plan, "there is no matrix product '%s': vector, portable, nvidia_mma and clblast exist",
                                problem->provider);
     if (!choice->provider)
         return clf_plan_refuse(plan, "no matrix product can do this on %s", clf_device_get_info(device)->name);

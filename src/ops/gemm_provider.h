@@ -34,7 +34,7 @@ typedef struct clf__gemm_provider {
     clf_status (*run)(clf_run *run, const clf__gemm_choice *choice, const clf__gemm_product *product);
 } clf__gemm_provider;
 
-extern const clf__gemm_provider clf__gemm_vector, clf__gemm_portable, clf__gemm_clblast;
+extern const clf__gemm_provider clf__gemm_vector, clf__gemm_portable, clf__gemm_nvidia_mma, clf__gemm_clblast;
 
 /* Errors: CLF_INVALID_* with the tensor and what is wrong. */
 clf_status clf__gemm_view(const clf__gemm_problem *problem, clf__gemm_product *product);

@@ -1,5 +1,6 @@
 /* Choosing the style of a kernel over channels, its options, arguments and grid. */
 #include "ops/lanes.h"
+#include "tensor/tensor.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -22,9 +23,7 @@ int clf__lanes_choose(clf_plan *plan)
 
 void clf__lanes_options(int lanes, clf_dtype storage, const char *more, char *options, size_t size)
 {
-    const int number = storage == CLF_F16 ? 1 : storage == CLF_BF16 ? 2 : 0; /* as in cl/prelude/storage.cl */
-
-    (void)snprintf(options, size, "-DCLF_LANES=%d -DCLF_STORAGE=%d %s", lanes, number, more);
+    (void)snprintf(options, size, "-DCLF_LANES=%d -DCLF_STORAGE=%d %s", lanes, clf__storage_number(storage), more);
 }
 
 int64_t clf__lanes_blocks(int lanes, int64_t channels)

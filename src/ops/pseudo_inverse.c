@@ -3,6 +3,7 @@
 #include "component/plan.h"
 #include "ops/lanes.h"
 #include <limits.h>
+#include <stdio.h>
 
 /* Matrices in the workspace: of forward, then more of backward. */
 enum { A, U1, U2, T, FORWARD_WORK, GRAD_T = FORWARD_WORK, GRAD_A, GRAD_U, GRAD_Z };
@@ -48,7 +49,8 @@ static clf_tensor iterate(const clf_run *run, const clf__pinv *p, int iteration)
 
 clf_tensor clf__pinv_result(const clf_run *run, const clf__pinv *p)
 {
-    return iterate(run, p, p->iterations);
+    const clf_buffer buffer = kept(run, p);
+    return p->refined ? view(p, buffer.mem, buffer.offset + p->result) : iterate(run, p, p->iterations);
 }
 
 static clf_status plan_products(clf_plan *plan, clf__pinv *p)
@@ -67,13 +69,28 @@ static clf_status plan_products(clf_plan *plan, clf__pinv *p)
     return clf__gemm_plan(plan, &problem, &p->right);
 }
 
+/* One launch for all iterations: on CPUs, where no core would be without a matrix and each fits a cache. */
+static clf_status plan_iterate(clf_plan *plan, clf__pinv *p)
+{
+    enum { LARGEST = 128 };
+    const clf_device *device = clf_plan_device(plan);
+    char options[64];
+
+    if (clf_device_get_capabilities(device)->style != CLF_STYLE_VECTORS || p->shape[2] > LARGEST ||
+        matrices_of(p) < clf_device_get_info(device)->compute_units)
+        return CLF_SUCCESS;
+    (void)snprintf(options, sizeof options, "-DCLF_LANES=16 -DCLF_SIZE=%d", (int)(p->shape[2] + 31) / 32 * 32);
+    return clf__plan_kernel(plan, "ops/pseudo_inverse_vector.cl", options, "clf_pinv_iterate", &p->iterate);
+}
+
 static clf_status plan_kernels(clf_plan *plan, clf__pinv *p)
 {
     const struct { const char *name; cl_kernel *kernel; } kernels[] = {
         { "clf_pinv_columns", &p->columns }, { "clf_pinv_scale", &p->scale }, { "clf_pinv_start", &p->start },
         { "clf_pinv_shift", &p->shift },     { "clf_pinv_dots", &p->dots },   { "clf_pinv_end", &p->end },
+        { "clf_pinv_refine", &p->refine },
     };
-    clf_status status = CLF_SUCCESS;
+    clf_status status = plan_iterate(plan, p);
 
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0] && !status; i++)
         status = clf__plan_kernel(plan, "ops/pseudo_inverse.cl", "", kernels[i].name, kernels[i].kernel);
@@ -81,16 +98,18 @@ static clf_status plan_kernels(clf_plan *plan, clf__pinv *p)
 }
 
 clf_status clf__pinv_plan(clf_plan *plan, int64_t batch, int64_t heads, int64_t size, int iterations, bool shared,
-                          clf__pinv *p)
+                          bool refined, clf__pinv *p)
 {
     *p = (clf__pinv){ .shape = { batch, heads, size, size }, .iterations = iterations, .shared = shared,
-                      .backward = (clf_plan_passes(plan) & CLF_BACKWARD) != 0 };
+                      .refined = refined, .backward = (clf_plan_passes(plan) & CLF_BACKWARD) != 0 };
     if (size > INT_MAX / 2 || matrices_of(p) > INT_MAX / (size > 0 ? size : 1))
         return clf_plan_refuse(plan, "%lld matrices of %lld rows are to be inverted: 2^31 - 1 rows are possible",
                                (long long)matrices_of(p), (long long)size);
 
     uint64_t (*keep)(clf_plan *, uint64_t) = p->backward ? clf_plan_saved : clf_plan_workspace;
     p->iterates = keep(plan, (uint64_t)(p->backward ? iterations + 1 : 2) * matrix_bytes(p));
+    if (refined)
+        p->result = keep(plan, matrix_bytes(p));
     p->scales = keep(plan, (uint64_t)matrices_of(p) * sizeof(float));
     p->places = keep(plan, (uint64_t)matrices_of(p) * sizeof(cl_int));
     p->sums = clf_plan_workspace(plan, (uint64_t)(matrices_of(p) * size) * sizeof(float));
@@ -230,6 +249,35 @@ static clf_status factors(clf_run *run, const clf__pinv *p, const clf_tensor *k,
     return shift(run, p, 13, &w[T], &w[T]);
 }
 
+static clf_status refine(clf_run *run, const clf__pinv *p, const clf_tensor *k, const clf_tensor *step)
+{
+    const clf_tensor z = iterate(run, p, p->iterations), result = clf__pinv_result(run, p);
+    clf_binder binder = clf_bind(p->refine);
+    clf_status status;
+
+    bind_matrix(&binder, k);
+    bind_matrix(&binder, &z);
+    bind_matrix(&binder, step);
+    status = launch(run, &binder, p, false, elements(p));
+    return status ? status : multiply(run, p, 1, &z, step, 0, &result);
+}
+
+static clf_status iterate_all(clf_run *run, const clf__pinv *p, const clf_tensor *k)
+{
+    const clf_tensor z = iterate(run, p, 0);
+    const cl_long step = (cl_long)(matrix_bytes(p) / sizeof(float));
+    const cl_int iterations = p->iterations, all = p->backward, size = (cl_int)p->shape[2];
+    clf_binder binder = clf_bind(p->iterate);
+
+    bind_matrix(&binder, k);
+    bind_matrix(&binder, &z);
+    clf_bind_value(&binder, &step, sizeof step);
+    clf_bind_value(&binder, &iterations, sizeof iterations);
+    clf_bind_value(&binder, &all, sizeof all);
+    clf_bind_value(&binder, &size, sizeof size);
+    return clf__lanes_launch(run, &binder, 16, matrices_of(p));
+}
+
 clf_status clf__pinv_forward(clf_run *run, const clf__pinv *p, const clf_tensor *k)
 {
     clf_tensor w[FORWARD_WORK];
@@ -237,13 +285,15 @@ clf_status clf__pinv_forward(clf_run *run, const clf__pinv *p, const clf_tensor 
 
     for (int i = 0; i < FORWARD_WORK; i++)
         w[i] = work(run, p, i);
-    for (int i = 0; i < p->iterations && !status; i++) {
+    if (p->iterate && !status)
+        status = iterate_all(run, p, k);
+    for (int i = 0; i < p->iterations && !p->iterate && !status; i++) {
         const clf_tensor z = iterate(run, p, i), next = iterate(run, p, i + 1);
         status = factors(run, p, k, &z, w);
         if (!status)
             status = multiply(run, p, 0.25f, &z, &w[T], 0, &next);
     }
-    return status;
+    return status || !p->refined ? status : refine(run, p, k, &w[T]);
 }
 
 /* From the gradient of Z (T / 4) to those of Z and K. */

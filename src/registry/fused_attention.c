@@ -105,6 +105,8 @@ static clf_args args_of(const clf_fused_attention *p, int passes)
     args.io[FUSED_K_STARTS] = p->k_starts;
     args.io[FUSED_K_LENGTHS] = p->k_lengths;
     args.io[FUSED_BLOCK_TABLE] = p->block_table;
+    args.io[FUSED_K_SCALES] = p->k_scales;
+    args.io[FUSED_V_SCALES] = p->v_scales;
     for (int i = 0; i < FUSED_EXTRAS; i++)
         args.io[FUSED_EXTRA + i] = p->extra[i];
     if (!(passes & CLF_BACKWARD))

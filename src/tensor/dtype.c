@@ -1,6 +1,6 @@
 /* Element types: sizes, names, and the conversions of the two 16-bit formats on the host. */
 #include "core/text.h"
-#include <clformers/tensor.h>
+#include "tensor/tensor.h"
 
 #include <string.h>
 
@@ -42,6 +42,16 @@ clf_dtype clf_dtype_from_name(const char *name)
         }
     }
     return CLF_DTYPE_NONE;
+}
+
+bool clf__is_floating(clf_dtype dtype)
+{
+    return dtype == CLF_F32 || dtype == CLF_F16 || dtype == CLF_BF16;
+}
+
+int clf__storage_number(clf_dtype dtype)
+{
+    return dtype == CLF_F16 ? 1 : dtype == CLF_BF16 ? 2 : 0;
 }
 
 static uint32_t bits_of(float value)

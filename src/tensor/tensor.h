@@ -17,4 +17,10 @@ bool clf__tensor_is_injective(const clf_tensor *tensor);
  * gets long the answer is true. Absent tensors, empty ones and those without memory overlap nothing. */
 bool clf__tensors_overlap(const clf_tensor *a, const clf_tensor *b);
 
+/* F32, F16 or BF16: what kernels compute with. */
+bool clf__is_floating(clf_dtype dtype);
+
+/* The number of a floating type in kernels: CLF_STORAGE of cl/prelude/storage.cl. */
+int clf__storage_number(clf_dtype dtype);
+
 #endif

@@ -5,6 +5,6 @@ foreach(part CMakeLists.txt CMakePresets.json README.md CONTRIBUTING.md LICENSE 
     file(COPY ${root}/${part} DESTINATION ${work}/source)
 endforeach()
 set(ENV{SOURCE} ${work}/source)
-set(ENV{CLF_DEVICE} pocl)
-set(ENV{CC} ${cc})
-execute_process(COMMAND sh ${CMAKE_CURRENT_LIST_DIR}/follow.sh ${page} ${work}/tree tree COMMAND_ERROR_IS_FATAL ANY)
+execute_process(COMMAND sh ${CMAKE_CURRENT_LIST_DIR}/follow.sh ${root}/docs/extending.md ${work}/tree ${prefix} ${libdir}
+                        tree
+                COMMAND_ERROR_IS_FATAL ANY)

@@ -141,6 +141,16 @@ static clf__kit_verdict check_answer(clf__kit_check *check)
                             right.backward);
 }
 
+/* What brings the part nearer to exact attention is a whole number. */
+static clf__kit_verdict check_knob(clf__kit_check *check)
+{
+    const clf_descriptor *descriptor = check->component->descriptor;
+    const clf_field      *field = descriptor->knob ? clf_schema_find(&descriptor->config, descriptor->knob) : NULL;
+    if (!descriptor->knob || (field && field->type == CLF_FIELD_INT))
+        return KIT_PASSED;
+    return clf__kit_finding(check, "the descriptor's knob '%s' is no int field", descriptor->knob);
+}
+
 clf__kit_verdict clf__kit_check_config(clf__kit_check *check)
 {
     const clf_descriptor *descriptor = check->component->descriptor;
@@ -160,6 +170,8 @@ clf__kit_verdict clf__kit_check_config(clf__kit_check *check)
     }
     if (verdict == KIT_PASSED && (!descriptor->summary || !descriptor->summary[0]))
         verdict = clf__kit_finding(check, "the descriptor has no summary");
+    if (verdict == KIT_PASSED)
+        verdict = check_knob(check);
     if (verdict == KIT_PASSED)
         verdict = check_answer(check);
     return verdict;

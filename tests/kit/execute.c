@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Workspace or saved buffer inside a guarded image; absent when the plan needs none. */
+/* Workspace or saved buffer inside a guarded image; absent when the plan needs none. For who looks for reads of what
+ * nobody wrote, a new buffer that nobody wrote. */
 static clf_status make_scratch(clf_device *device, uint64_t bytes, clf__kit_image *image, clf_buffer *buffer)
 {
     const int64_t shape[1] = { (int64_t)bytes };
@@ -15,6 +16,11 @@ static clf_status make_scratch(clf_device *device, uint64_t bytes, clf__kit_imag
     *buffer = (clf_buffer){ 0 };
     if (!bytes)
         return CLF_SUCCESS;
+    if (clf__kit_seeks_unwritten(device)) {
+        clf_pool_trim(device, 0);
+        buffer->bytes = bytes;
+        return clf_pool_acquire(device, bytes, &buffer->mem);
+    }
     status = clf__kit_image_make(device, CLF_U8, 1, shape, KIT_CONTIGUOUS, false, image);
     if (!status)
         status = clf__kit_image_write(device, image);
@@ -114,7 +120,7 @@ clf_status clf__kit_execute(clf__kit_problem *p, clf_plan *plan, int passes, clf
     const clf_plan_info info = clf_plan_get_info(plan);
     const bool          backward = passes & CLF_BACKWARD;
     clf__kit_image      scratch[2] = { { .bytes = 0 }, { .bytes = 0 } };
-    clf_buffer          buffer[2];
+    clf_buffer          buffer[2] = { { 0 }, { 0 } };
     const clf_args      args = clf__kit_args(p, passes);
     clf_status          status;
 
@@ -138,8 +144,11 @@ clf_status clf__kit_execute(clf__kit_problem *p, clf_plan *plan, int passes, clf
         status = download(p, &scratch[i], false, i ? "the saved buffer" : "the workspace", why, why_size);
     if (!status && backward)
         status = parameter_gradients(p, true, result);
-    clf__kit_image_free(&scratch[0]);
-    clf__kit_image_free(&scratch[1]);
+    for (int i = 0; i < 2; i++) {
+        if (clf__kit_seeks_unwritten(p->device))
+            clf_pool_release(p->device, buffer[i].mem, NULL);
+        clf__kit_image_free(&scratch[i]);
+    }
     return status;
 }
 

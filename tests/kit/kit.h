@@ -250,5 +250,9 @@ typedef struct clf__kit_watch {
 } clf__kit_watch;
 void clf__kit_watch_begin(clf__kit_watch *watch, bool simulator);
 void clf__kit_watch_end(clf__kit_watch *watch, char *trouble, size_t size);
+/* Is Oclgrind looking for reads of what nobody wrote? It does not know clEnqueueFillBuffer, with which clf_prepare warms
+ * up; where the host wrote a part of a buffer, it forgets what kernels write to the rest, and to a later buffer in its
+ * place; and it is slow: a problem of each sort will do. */
+bool clf__kit_seeks_unwritten(const clf_device *device);
 
 #endif

@@ -48,3 +48,8 @@ void clf__kit_watch_end(clf__kit_watch *watch, char *trouble, size_t size)
     }
     watch->path[0] = '\0';
 }
+
+bool clf__kit_seeks_unwritten(const clf_device *device)
+{
+    return clf_device_get_info(device)->simulator && getenv("OCLGRIND_UNINITIALIZED");
+}

@@ -5,9 +5,9 @@
 #include "interpose.h"
 #include "job.h"
 #include "layer.h"
+#include "tune/tune.h"
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,22 +17,12 @@ static char         fault[80];
 static const layer *lay;
 static char         file_path[64] = "/tmp/clf_faults_XXXXXX";
 
-static void last_words(int signal_number)
-{
-    (void)!write(STDERR_FILENO, "died of: ", 9);
-    (void)!write(STDERR_FILENO, fault, strlen(fault));
-    (void)!write(STDERR_FILENO, "\n", 1);
-    signal(signal_number, SIG_DFL);
-    raise(signal_number);
-}
-
 static void begin(void)
 {
     lay = layer_find();
     if (!lay)
         cr_skip_test("this OpenCL loader knows no layers");
-    signal(SIGSEGV, last_words);
-    signal(SIGABRT, last_words);
+    layer_last_words(fault);
     host_catch_cjson();
     close(mkstemp(file_path));
 }
@@ -118,9 +108,21 @@ static clf_status read_file(job *j)
     return status;
 }
 
+static clf_status read_tuning(job *j)
+{
+    clf__tune_file file;
+    const clf_status status =
+        clf__tune_parse("{\"rows\": [{\"key\": \"gemm.provider\", \"choice\": \"vector\"},"
+                        "{\"key\": \"fused.family\", \"device\": \"x\", \"choice\": \"portable\"}]}", &file);
+
+    (void)j;
+    clf__tune_free(&file);
+    return status;
+}
+
 static const job_stage host_stages[] = {
     { "listing devices", list_devices }, { "using a config", use_config }, { "writing a file", write_file },
-    { "reading a file", read_file },     { NULL, NULL },
+    { "reading a file", read_file },     { "reading tuning rows", read_tuning }, { NULL, NULL },
 };
 
 /* ---- injecting --------------------------------------------------------------------------------------------- */

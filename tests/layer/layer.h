@@ -3,6 +3,7 @@
  *
  *   CLF_LAYER_REPORT=<file>  appends a line of counts when the process ends
  *   CLF_LAYER_STRICT=1       says "layer: ... alive at exit" on stderr when objects are left
+ *   CLF_LAYER_KEEP=1         buffers are never freed, so that no other gets the place of one
  *   CLF_LAYER_FAIL=<call>:<n>:<code>[:always]   e.g. clCreateBuffer:2:-4
  */
 #ifndef CLF_TESTS_LAYER_H
@@ -96,6 +97,9 @@ typedef struct layer {
 
 /* The loaded layer; NULL when OPENCL_LAYERS names none or the ICD loader knows no layers. */
 const layer *layer_find(void);
+
+/* What the program says when a signal ends it: `text`, as it then is. */
+void layer_last_words(const char *text);
 
 /* Objects alive of all kinds. */
 static inline int layer_alive(const layer_counts *counts)

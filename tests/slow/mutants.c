@@ -1,4 +1,4 @@
-/* Can the sweeps see mistakes? Copies of the fused kernels with one planted mistake each run the sweep's own
+/* Can the sweeps see mistakes? Copies of the kernels with one planted mistake each run the sweep's own
  * cases, and one of them has to fail. A mutant whose place has gone from the sources fails, too: move it. */
 #define _XOPEN_SOURCE 700
 
@@ -15,6 +15,7 @@
 typedef struct mutant {
     const char *mistake, *path, *from, *to;
     bool      (*shows)(const clf__kit_case *c); /* cases that are worth trying: compiling takes seconds */
+    const char *part;                           /* NULL = scaled_dot_product */
 } mutant;
 
 static bool plain(const clf__kit_case *c)
@@ -47,43 +48,103 @@ static bool peaky(const clf__kit_case *c)
     return c->values == KIT_PEAKY && c->dtype == CLF_F32;
 }
 
+static bool few(const clf__kit_case *c)
+{
+    return KIT_EXTENT(c, 'Q') < 9 && KIT_EXTENT(c, 'K') > 2 && plain(c);
+}
+
+static bool varied(const clf__kit_case *c)
+{
+    return c->own[0] && plain(c);
+}
+
 /* ---- the mistakes ------------------------------------------------------------------------------------ */
 
 static const mutant prelude[] = {
     { "causal order off by one", "prelude/mask.cl", "clamp(q + shift + 1, 0, keys)", "clamp(q + shift + 2, 0, keys)",
-      causal },
-    { "mask ignored", "prelude/mask.cl", "    score += bias;", "", masked },
-    { "masked keys not hidden", "prelude/mask.cl", "    seen = seen & (bias != (clf_real)(-INFINITY));", "    (void)bias;",
-      masked },
-    { "padding ignored", "prelude/mask.cl", "    seen = seen & clf_unpadded(padding, padding_at, b, k);", "", padded },
-    { "masks of another head", "prelude/mask.cl", "b * mask_at.s1 + h * mask_at.s2", "b * mask_at.s1", masked },
+      causal, NULL },
+    { "mask ignored", "prelude/mask.cl", "    score += bias;", "", masked, NULL },
+    { "masked keys not hidden", "prelude/mask.cl", "    seen = seen & (bias != (clf_real)(-INFINITY));",
+      "    (void)bias;",
+      masked, NULL },
+    { "padding ignored", "prelude/mask.cl", "    seen = seen & clf_unpadded(padding, padding_at, b, k);", "",
+      padded, NULL },
+    { "masks of another head", "prelude/mask.cl", "b * mask_at.s1 + h * mask_at.s2", "b * mask_at.s1", masked, NULL },
     { NULL }
 };
 
 static const mutant vector[] = {
     { "a key dropped", "fused/vector_forward.cl", "clf_product(s, CLF_KEYS, 1, rows, count,",
-      "clf_product(s, CLF_KEYS, 1, rows, count - 1,", plain },
+      "clf_product(s, CLF_KEYS, 1, rows, count - 1,", plain, NULL },
     { "no rescale when the maximum moves", "fused/vector_forward.cl", "vload16(0, acc + r * E_PADDED + n) * shrink",
-      "vload16(0, acc + r * E_PADDED + n)", peaky },
-    { "the sum not rescaled", "fused/vector_forward.cl", "vload16(0, sum + r * 16) * shrink", "vload16(0, sum + r * 16)",
-      peaky },
-    { "scale missing", "fused/vector_forward.cl", "clf_query_scale(factor.x)", "clf_query_scale(1.0f)", plain },
-    { "dropout's scale missing", "fused/vector_forward.cl", "CLF_DROPOUT ? factor.y : 1.0f", "1.0f", dropout },
-    { "dropout of another offset", "prelude/philox.cl", "w = (uint8)(random.s2)", "w = (uint8)(0)", dropout },
-    { "NaN of hidden values multiplied by 0", "fused/vector_forward.cl", "if (finite)", "if (finite || 1)", padded },
-    { "log-sum-exp without the maximum", "fused/vector_forward.cl", "base[r] * CLF_LN2 + log(total)", "log(total)", peaky },
+      "vload16(0, acc + r * E_PADDED + n)", peaky, NULL },
+    { "the sum not rescaled", "fused/vector_forward.cl", "vload16(0, sum + r * 16) * shrink",
+      "vload16(0, sum + r * 16)", peaky, NULL },
+    { "scale missing", "fused/vector_forward.cl", "clf_query_scale(factor.x)", "clf_query_scale(1.0f)", plain, NULL },
+    { "dropout's scale missing", "fused/vector_forward.cl", "CLF_DROPOUT ? factor.y : 1.0f", "1.0f", dropout, NULL },
+    { "dropout of another offset", "prelude/philox.cl", "w = (uint8)(random.s2)", "w = (uint8)(0)", dropout, NULL },
+    { "NaN of hidden values multiplied by 0", "fused/vector_forward.cl", "if (finite)", "if (finite || 1)",
+      padded, NULL },
+    { "log-sum-exp without the maximum", "fused/vector_forward.cl", "base[r] * CLF_LN2 + log(total)", "log(total)",
+      peaky, NULL },
     { "gradients of scores without their mean", "fused/vector_backward.cl", "probability * (gradient - mean)",
-      "probability * gradient", plain },
+      "probability * gradient", plain, NULL },
     { NULL }
 };
 
 static const mutant portable[] = {
-    { "no rescale when the maximum moves", "fused/portable_forward.cl", "acc[c] *= shrink;", ";", peaky },
-    { "the sum not rescaled", "fused/portable_forward.cl", "sum *= shrink;", ";", peaky },
-    { "scale missing", "fused/portable_forward.cl", "clf_query_scale(factor.x)", "clf_query_scale(1.0f)", plain },
-    { "dropout's scale missing", "fused/portable_forward.cl", "factor.y / sum", "1.0f / sum", dropout },
-    { "a key dropped", "fused/portable_forward.cl", "min(CLF_COLUMNS, seen - first)", "min(CLF_COLUMNS, seen - first) - 1",
-      plain },
+    { "no rescale when the maximum moves", "fused/portable_forward.cl", "acc[c] *= shrink;", ";", peaky, NULL },
+    { "the sum not rescaled", "fused/portable_forward.cl", "sum *= shrink;", ";", peaky, NULL },
+    { "scale missing", "fused/portable_forward.cl", "clf_query_scale(factor.x)", "clf_query_scale(1.0f)", plain, NULL },
+    { "dropout's scale missing", "fused/portable_forward.cl", "factor.y / sum", "1.0f / sum", dropout, NULL },
+    { "a key dropped", "fused/portable_forward.cl", "min(CLF_COLUMNS, seen - first)",
+      "min(CLF_COLUMNS, seen - first) - 1", plain, NULL },
+    { NULL }
+};
+
+static const mutant decode[] = {
+    { "a key dropped", "fused/vector_decode.cl", "add_seen_values(s, &values, first, count, acc)",
+      "add_seen_values(s, &values, first, count - 1, acc)", few, NULL },
+    { "rows of another head", "fused/vector_decode.cl", "clf_load_row(q, clf_queries_at(q_at, b, h, start)",
+      "clf_load_row(q, clf_queries_at(q_at, b, 0, start)", few, NULL },
+    { "slices merged without their sums", "fused/decode_merge.cl", "0.0f : weight * sum_of_weights;",
+      "0.0f : weight;", few, NULL },
+    { NULL }
+};
+
+static const mutant gather[] = {
+    { "a key of each row dropped", "fused/gather_vector_forward.cl", "end[r] - first)", "end[r] - first - 1)", plain,
+      "random" },
+    { "no gradient through the softmax", "fused/gather_vector_backward.cl", "- mean", "", plain, "random" },
+    { NULL }
+};
+
+/* Parts with kernels of their own, by the family that planning chooses. */
+static const mutant parts[] = {
+    { "sums of keys ignored", "attention/favor.cl", "total = clf_fma(x, get(sum + j), total);", "total += x;", plain,
+      "favor" },
+    { "the whole square of a key", "attention/favor.cl", "return 0.5f * clf_sum_lanes(sum);", "return clf_sum_lanes(sum);",
+      plain, "favor" },
+    { "a query does not see its own key", "attention/favor_causal.cl", "s < count && key <= t", "s < count && key < t",
+      causal, "favor" },
+    { "segments of one length", "attention/nystrom.cl", "max(l - (count - longer), 0)", "0 * longer", varied,
+      "nystrom" },
+    { "a step of the pseudo-inverse without its scale", "ops/pseudo_inverse.cl", "1.0f / sums[best]", "1.0f", plain,
+      "nystrom" },
+    { "weights that do not add up to 1", "attention/lambda.cl", "put(get(weight + (long)m * shape.y, count) / sum,",
+      "put(get(weight + (long)m * shape.y, count),", plain, "lambda" },
+    { "corners of the block left", "attention/lambda.cl", "for (int c = begin + shape.w; c < shape.y; c++)",
+      "for (int c = shape.y; c < shape.y; c++)", plain, "lambda" },
+    { "rows of any length as landmarks", "attention/orthoformer.cl", "shape.s4 ? root_reciprocal(sum) : 1.0f", "1.0f",
+      varied, "orthoformer" },
+    { "an even part with the wrong sign", "attention/fourier_mix.cl", "vstore16(b - q, r, even_im);",
+      "vstore16(b + q, r, even_im);", plain, "fourier_mix" },
+    { "the cell itself left in", "attention/pooling.cl",
+      "sum - clf_load_lanes(x + n * CLF_LANES, cell * x_at.w, count)", "sum", plain, "pooling" },
+    { "keys mixed without their scale", "attention/linformer.cl", "shape.z - e) * scale;", "shape.z - e);", dropout,
+      "linformer" },
+    { "rules softened without their mean", "attention/compositional.cl", "g[r] = w[r] * (g[r] - mean);",
+      "g[r] = w[r] * g[r];", plain, "compositional" },
     { NULL }
 };
 
@@ -127,12 +188,12 @@ static bool is_caught(const mutant *m, const char *selector, const char *family)
     clf_device          *device = NULL;
     clf__kit_cases       cases = { .list = NULL };
     bool                 caught = false;
-    cr_assert_eq(clf_component_find(CLF_ATTENTION, "scaled_dot_product", &component), CLF_SUCCESS);
+    cr_assert_eq(clf_component_find(CLF_ATTENTION, m->part ? m->part : "scaled_dot_product", &component), CLF_SUCCESS);
     cr_assert_eq(clf_device_open(selector, &device), CLF_SUCCESS, "%s", clf_error_message());
     clf__kit_generate(component, clf_device_get_info(device), &cases);
     for (size_t i = 0; i < cases.count && !caught; i++) {
         clf__kit_check check = { .device = device, .component = component, .c = &cases.list[i], .family = family };
-        if (check.c->what == KIT_PROBLEM && !check.c->slow && m->shows(check.c))
+        if (check.c->what == KIT_PROBLEM && (!check.c->slow || m->part) && m->shows(check.c))
             caught = clf__kit_check_problem(&check) == KIT_FAILED;
         if (caught && strstr(check.why, "CLF_BUILD_FAILED"))
             cr_assert_fail("%s: the mutant does not compile: %s", m->mistake, check.why);
@@ -179,4 +240,19 @@ Test(mutants, vector)
 Test(mutants, portable)
 {
     check_mutants(portable, "rusticl", "portable");
+}
+
+Test(mutants, decode)
+{
+    check_mutants(decode, "pocl", "vector_decode");
+}
+
+Test(mutants, gather)
+{
+    check_mutants(gather, "pocl", "gather_vector");
+}
+
+Test(mutants, parts)
+{
+    check_mutants(parts, "pocl", NULL);
 }

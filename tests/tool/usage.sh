@@ -35,7 +35,9 @@ expect 2 bench --dtypes f64
 expect 2 bench --passes sideways
 expect 2 bench --causal maybe
 expect 2 bench --repeats 0
+expect 2 bench --errors perhaps
 expect 2 bench --accuracy perhaps
+expect 2 bench --knobs 0
 
 # What cannot be written is a failure.
 if [ -w /dev/full ]; then

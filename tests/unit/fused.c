@@ -5,7 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { HEADS = 2, QUERIES = 13, KEYS = 21, WIDTH = 8, ROWS = HEADS * KEYS * WIDTH };
+/* Several tiles of every family. */
+enum { HEADS = 2, QUERIES = 70, KEYS = 75, WIDTH = 8, ROWS = HEADS * KEYS * WIDTH };
 
 typedef struct job {
     clf_device         *device;

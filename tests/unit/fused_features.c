@@ -30,10 +30,17 @@ Test(fused_features, gradients_of_masks)
     for_each_device(check_masks);
 }
 
+/* Several tiles of queries and keys: those that the expression hides are skipped. */
 static void check_cases(clf_device *device)
 {
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        run_feature(device, &cases[i], 8, NULL, KIT_PROBLEM);
+    const bool simulator = clf_device_get_info(device)->simulator;
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        feature_case f = cases[i];
+        f.queries = simulator ? 19 : 70;
+        f.keys = simulator ? 40 : 91;
+        run_feature(device, &f, 8, NULL, KIT_PROBLEM);
+    }
 }
 
 Test(fused_features, values_and_gradients)

@@ -6,8 +6,8 @@ static const job jobs[] = {
       .value_width = 4, .causal = true, .shift = 1 },
     { .name = "three heads of q to one", .batch = 2, .heads = 6, .k_heads = 2, .queries = 37, .keys = 45, .width = 8,
       .value_width = 12, .causal = true, .shift = 8, .dropout = 0.25f },
-    { .name = "all to one", .batch = 1, .heads = 8, .k_heads = 1, .queries = 70, .keys = 33, .width = 8, .value_width = 12,
-      .padding = true },
+    { .name = "all to one, f32 from f16", .dtype = CLF_F16, .out = CLF_F32, .batch = 1, .heads = 8, .k_heads = 1,
+      .queries = 70, .keys = 33, .width = 8, .value_width = 12, .padding = true },
 };
 
 static void check_all(clf_device *device)

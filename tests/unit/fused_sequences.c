@@ -11,8 +11,8 @@ static const job jobs[] = {
       .k_starts = { 0, 45, 54, 54, 87, 151 }, .k_lengths = { 45, 9, 0, 20, 64 }, .max_queries = 70, .max_keys = 64,
       .config = "{\"name\": \"fused_attention\", \"causal\": true, \"window_left\": 29, \"dropout\": 0.25, "
                 "\"max_queries\": 70, \"max_keys\": 64}" },
-    { .name = "lengths in batches", .batch = 3, .heads = 2, .k_heads = 2, .queries = 9, .keys = 70, .width = 8,
-      .value_width = 12, .sequences = 3, .k_lengths = { 70, 0, 33 } },
+    { .name = "lengths in batches, f16 from f32", .out = CLF_F16, .batch = 3, .heads = 2, .k_heads = 2, .queries = 9,
+      .keys = 70, .width = 8, .value_width = 12, .sequences = 3, .k_lengths = { 70, 0, 33 } },
 };
 
 static void check_all(clf_device *device)

@@ -1,7 +1,6 @@
 /* Matrix products against the double reference, by every provider on every device. */
 #include "gemm_part.h"
 #include "devices.h"
-#include "tune/tune.h"
 #include <clformers/clformers.h>
 #include <math.h>
 #include <stdlib.h>
@@ -290,6 +289,20 @@ static const size sizes[] = {
 };
 enum { SIZES = sizeof sizes / sizeof sizes[0], RANDOM = 3 };
 
+/* For tensor cores: every direction of both operands, every type of c, and enough tiles for the largest ones. */
+static const variant matrix_variants[] = {
+    { CLF_F16, CLF_F16, CLF_F16, PLAIN | REPEAT_B },
+    { CLF_F16, CLF_F16, CLF_F32, PLAIN | TURN_A | BETA },
+    { CLF_F16, CLF_F16, CLF_F16, PLAIN | TURN_A | TURN_B | BIAS },
+    { CLF_BF16, CLF_BF16, CLF_BF16, PLAIN | TURN_B | BETA | BIAS },
+    { CLF_BF16, CLF_BF16, CLF_F16, TURN_C | BIAS | REPEAT_A },
+    { CLF_BF16, CLF_BF16, CLF_F32, TURN_A | TURN_B },
+};
+static const size matrix_sizes[] = {
+    { 1, 1, 1, { 1, 1 } },      { 64, 72, 40, { 1, 2 } },   { 65, 129, 31, { 2, 3 } },
+    { 128, 512, 96, { 2, 1 } }, { 129, 264, 70, { 7, 10 } }, { 136, 257, 33, { 6, 6 } },
+};
+
 static int runs;
 
 /* `fast`: a third of the variants, and small. */
@@ -317,6 +330,17 @@ static void sweep_portable(clf_device *device)
     sweep(device, "portable", info->simulator || ((info->type & CL_DEVICE_TYPE_CPU) && !info->software));
 }
 
+static void sweep_nvidia(clf_device *device)
+{
+    if (!clf_device_get_capabilities(device)->nvidia_matrix)
+        return;
+    sweep(device, "nvidia_mma", false);
+    for (size_t i = 0; i < sizeof matrix_variants / sizeof matrix_variants[0]; i++)
+        for (size_t j = 0; j < sizeof matrix_sizes / sizeof matrix_sizes[0]; j++)
+            if (try_case(device, "nvidia_mma", &matrix_variants[i], &matrix_sizes[j]))
+                runs++;
+}
+
 static void sweep_vector(clf_device *device)
 {
     sweep(device, "vector", clf_device_get_info(device)->simulator);
@@ -340,6 +364,13 @@ Test(gemm, vector)
     for_each_device(sweep_vector);
     if (runs == 0)
         cr_skip_test("no native CPU");
+}
+
+Test(gemm, nvidia)
+{
+    for_each_device(sweep_nvidia);
+    if (runs == 0)
+        cr_skip_test("no NVIDIA GPU with tensor cores");
 }
 
 Test(gemm, clblast)
@@ -453,20 +484,4 @@ Test(gemm, transposed_view)
 
     cr_expect(turned.shape[0] == 2 && turned.shape[1] == 4 && turned.shape[2] == 3);
     cr_expect(turned.strides[0] == 12 && turned.strides[1] == 1 && turned.strides[2] == 4);
-}
-
-Test(gemm, tuning_table)
-{
-    static const clf__tuned table[] = {
-        { "gemm.provider", "NVIDIA", "H100", "first" }, { "gemm.provider", "nvidia", NULL, "second" },
-        { "other", NULL, NULL, "third" }, { 0 }
-    };
-    clf_device_info info = { .platform = "NVIDIA CUDA", .name = "NVIDIA H100 80GB" };
-
-    cr_expect_str_eq(clf__tune_find(table, &info, "gemm.provider")->choice, "first");
-    strcpy(info.name, "NVIDIA A100");
-    cr_expect_str_eq(clf__tune_find(table, &info, "gemm.provider")->choice, "second");
-    strcpy(info.platform, "rusticl");
-    cr_expect_null(clf__tune_find(table, &info, "gemm.provider"));
-    cr_expect_str_eq(clf__tune_find(table, &info, "other")->choice, "third");
 }
