@@ -31,6 +31,7 @@ typedef struct clf__bench_case {
     clf_dtype            dtype;
     bool                 causal;
     int                  pass; /* CLF_FORWARD or CLF_BACKWARD */
+    int64_t              knob; /* value of the field that the descriptor names so; 0 = the default */
 } clf__bench_case;
 
 typedef enum clf__bench_outcome {
@@ -38,6 +39,13 @@ typedef enum clf__bench_outcome {
     CLF__BENCH_UNSUPPORTED = 1, /* refused with a reason, or too large for the device */
     CLF__BENCH_FAILED      = 2
 } clf__bench_outcome;
+
+/* What a run of limits.c does. */
+typedef struct clf__bench_limit_work {
+    double bytes;                 /* read and written by a copy */
+    double flops;                 /* of multiply-adds, each is two */
+    int    copy_width, sum_width; /* lanes of the fastest kernels */
+} clf__bench_limit_work;
 
 /* In place of an error. */
 enum { CLF__BENCH_NOT_ASKED = -1, CLF__BENCH_NO_ERROR_KNOWN = -2 };
@@ -50,9 +58,11 @@ typedef struct clf__bench_row {
     clf__bench_samples device, wall;
     const char        *clock;          /* how `device` was taken: "chain" or "marker"; NULL = the device has none */
     clf__bench_samples ceiling;        /* sgemm runs between these samples */
+    clf__bench_samples copies, sums;   /* and runs of what limits.c measures */
     double             flops, bytes;
     uint64_t           memory;         /* peak, tensors included */
     double             error;          /* relative L2 at a small shape; negative: see above */
+    double             distance;       /* relative L2 from exact attention, where that was asked for */
 } clf__bench_row;
 
 typedef struct clf__bench_device {
@@ -61,6 +71,8 @@ typedef struct clf__bench_device {
     clf__bench_samples ceiling;        /* all of them; empty when there is no ceiling */
     double             ceiling_flops;
     char               ceiling_name[128];
+    clf__bench_samples copies, sums;   /* all of them; empty when there are no limits */
+    clf__bench_limit_work most;
     clf__bench_row    *rows;
     int                count, capacity;
 } clf__bench_device;
@@ -81,7 +93,9 @@ typedef struct clf__bench_options {
     int             passes;
     int             kv_bits;           /* 8 or 4: keys and values quantised; 0 = not */
     int             repeats;           /* 0 = as many as the time allows, five at least */
-    bool            quick, accuracy;
+    bool            quick, errors;
+    bool            accuracy;          /* distances from exact attention instead of times */
+    clf__bench_list knobs;             /* where they are taken */
     void          (*progress)(const char *text);
     void          (*begin)(const clf__bench_device *device);
     void          (*row)(const clf__bench_device *device, const clf__bench_row *row);
@@ -124,11 +138,37 @@ clf__bench_ceiling *clf__bench_ceiling_open(int threads, char *name, size_t size
 double              clf__bench_ceiling_run(clf__bench_ceiling *ceiling);
 void                clf__bench_ceiling_close(clf__bench_ceiling *ceiling);
 
+/* ---- limits.c: memory and arithmetic of the device ----------------------------------------------- */
+
+typedef struct clf__bench_limits clf__bench_limits;
+
+/* NULL on simulators and where a kernel fails. */
+clf__bench_limits *clf__bench_limits_open(clf_device *device, clf__bench_limit_work *work);
+/* One sample of each. */
+void               clf__bench_limits_run(const clf__bench_limits *limits, clf__bench_samples *copies,
+                                         clf__bench_samples *sums);
+void               clf__bench_limits_close(clf__bench_limits *limits);
+
+/* What runs between the samples of a row; each may be NULL. */
+typedef struct clf__bench_peers {
+    clf__bench_ceiling *ceiling;
+    clf__bench_limits  *limits;
+} clf__bench_peers;
+
 /* ---- measure.c -------------------------------------------------------------------------------- */
 
-/* Fills the samples of a row; `ceiling` may be NULL. */
+/* Fills the samples of a row. */
 clf_status clf__bench_measure(clf__bench_fixture *fixture, const clf__bench_options *options,
-                              clf__bench_ceiling *ceiling, clf__bench_row *row);
+                              const clf__bench_peers *peers, clf__bench_row *row);
+
+/* ---- accuracy.c ------------------------------------------------------------------------------- */
+
+/* Exact attention on the case's inputs, as floats on the host: *exact is to be freed. */
+clf_status clf__bench_exact(clf_device *device, const clf__bench_options *options, const clf__bench_case *what,
+                            float **exact);
+/* Fills the distance of a row. */
+clf_status clf__bench_approximate(clf_device *device, const clf__bench_options *options, const float *exact,
+                                  clf__bench_row *row);
 
 /* ---- samples.c -------------------------------------------------------------------------------- */
 
@@ -140,6 +180,8 @@ double clf__bench_most(const clf__bench_samples *samples);
 double clf__bench_seconds(const clf__bench_row *row);
 /* Throughput as a part of the ceiling's; 0 = there is none. */
 double clf__bench_ratio(const clf__bench_device *device, const clf__bench_row *row);
+/* The least time that memory or multiply-adds allow, as a part of the row's; 0 = not known. */
+double clf__bench_roofline(const clf__bench_device *device, const clf__bench_row *row);
 double clf__bench_now(void);
 
 /* ---- table.c, json.c ---------------------------------------------------------------------------- */
@@ -147,6 +189,8 @@ double clf__bench_now(void);
 void clf__bench_print_head(const clf__bench_device *device);
 void clf__bench_print_row(const clf__bench_device *device, const clf__bench_row *row);
 void clf__bench_print_end(const clf__bench_device *device);
+void clf__bench_print_accuracy_head(const clf__bench_device *device);
+void clf__bench_print_accuracy(const clf__bench_device *device, const clf__bench_row *row);
 
 /* The whole run as JSON; NULL when memory is short. */
 cJSON *clf__bench_json(const clf__bench_options *options, const clf__bench_results *results);

@@ -25,6 +25,9 @@ static char *config_text(const clf__bench_options *options, const clf__bench_cas
     set_number(json, schema, "dim_head", what->head_dim);
     set_number(json, schema, "dim_model", what->heads * what->head_dim);
     set_number(json, schema, "seq_len", what->length);
+    if (what->knob) {
+        set_number(json, schema, what->component->descriptor->knob, what->knob);
+    }
     if (what->causal) {
         cJSON_AddBoolToObject(json, "causal", true);
     }
@@ -93,6 +96,17 @@ static uint64_t random_bits(uint64_t *state)
     return z ^ (z >> 31);
 }
 
+/* Of a tensor's numbers: those of one name are the same in all parts. */
+static uint64_t seed_of(const char *name)
+{
+    uint64_t seed = 0;
+    for (; *name; name++) {
+        seed += (unsigned char)*name;
+        seed = random_bits(&seed);
+    }
+    return seed | 1;
+}
+
 static double normal(uint64_t *state)
 {
     double uniform[2];
@@ -130,17 +144,23 @@ static clf_status fill(clf_device *device, const clf_tensor *tensor, uint64_t se
     return status;
 }
 
+static int shape_of(const clf__bench_case *what, const clf_io *io, int64_t shape[CLF_MAX_RANK])
+{
+    int rank = 0;
+    for (; rank < CLF_MAX_RANK && io->axes[rank]; rank++) {
+        shape[rank] = extent(what, io->axes[rank]);
+    }
+    return rank;
+}
+
 static clf_status make_tensor(clf_device *device, const clf__bench_case *what, const clf_io *io, uint64_t seed,
                               clf_tensor *tensor)
 {
     int64_t   shape[CLF_MAX_RANK];
-    int       rank = 0;
+    int       rank = shape_of(what, io, shape);
     clf_dtype dtype = io->io_class == CLF_IO_FLOATING ? what->dtype
                     : io->io_class == CLF_IO_SINGLE   ? CLF_F32
                     : io->io_class == CLF_IO_INDEX    ? CLF_I32 : CLF_U8;
-    for (; rank < CLF_MAX_RANK && io->axes[rank]; rank++) {
-        shape[rank] = extent(what, io->axes[rank]);
-    }
     clf_status status = clf_tensor_alloc(device, dtype, rank, shape, tensor);
     return status == CLF_SUCCESS && seed ? fill(device, tensor, seed) : status;
 }
@@ -157,24 +177,21 @@ static clf_status make_quantised(const clf__bench_case *what, const clf_io *tabl
     while (table[scales].name && strcmp(table[scales].name, wanted) != 0) {
         scales++;
     }
-    int64_t shape[CLF_MAX_RANK] = { 0 };
-    int     rank = 0, last = 0;
-    for (; rank < CLF_MAX_RANK && table[i].axes[rank]; rank++) {
-        shape[rank] = extent(what, table[i].axes[rank]);
-        last = rank;
-    }
-    int64_t width = shape[last];
-    shape[last] = width * bits / 8;
+    int64_t    shape[CLF_MAX_RANK];
+    const int  rank = shape_of(what, &table[i], shape);
+    int64_t   *last = &shape[rank - 1];
+    const int64_t width = *last;
+    *last = width * bits / 8;
     clf_status status = clf_tensor_alloc(fixture->device, CLF_U8, rank, shape, &fixture->args.io[i]);
-    shape[last] = width % GROUP == 0 ? 2 * width / GROUP : 2;
+    *last = width % GROUP == 0 ? 2 * width / GROUP : 2;
     if (status == CLF_SUCCESS && table[scales].name) {
         status = clf_tensor_alloc(fixture->device, CLF_F16, rank, shape, &fixture->args.io[scales]);
     }
     if (status == CLF_SUCCESS) {
-        status = fill(fixture->device, &fixture->args.io[i], (uint64_t)i * 2 + 1);
+        status = fill(fixture->device, &fixture->args.io[i], seed_of(table[i].name));
     }
     if (status == CLF_SUCCESS && table[scales].name) {
-        status = fill(fixture->device, &fixture->args.io[scales], (uint64_t)scales * 2 + 1);
+        status = fill(fixture->device, &fixture->args.io[scales], seed_of(table[scales].name));
     }
     return status;
 }
@@ -186,7 +203,7 @@ static clf_status make_tensors(const clf__bench_options *options, const clf__ben
     const clf_io *table = what->component->descriptor->io;
     for (int i = 0; table[i].name; i++) {
         bool       input = table[i].role == CLF_INPUT;
-        uint64_t   seed = (uint64_t)i * 2 + 1;
+        uint64_t   seed = seed_of(table[i].name);
         clf_status status;
         if (table[i].flags & CLF_IO_OPTIONAL) {
             continue;

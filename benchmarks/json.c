@@ -80,9 +80,17 @@ static cJSON *row_json(const clf__bench_device *device, const clf__bench_row *ro
     cJSON_AddNumberToObject(json, "length", (double)what->length);
     cJSON_AddNumberToObject(json, "head_dim", (double)what->head_dim);
     cJSON_AddBoolToObject(json, "causal", what->causal);
+    if (what->knob) {
+        cJSON_AddStringToObject(json, "knob", what->component->descriptor->knob);
+        cJSON_AddNumberToObject(json, "value", (double)what->knob);
+    }
     cJSON_AddStringToObject(json, "outcome", outcomes[row->outcome]);
     if (row->outcome != CLF__BENCH_MEASURED) {
         cJSON_AddStringToObject(json, "reason", row->reason ? row->reason : "");
+        return json;
+    }
+    if (what->knob) {
+        cJSON_AddNumberToObject(json, "distance_from_exact", row->distance);
         return json;
     }
     double seconds = clf__bench_seconds(row), ratio = clf__bench_ratio(device, row);
@@ -91,6 +99,8 @@ static cJSON *row_json(const clf__bench_device *device, const clf__bench_row *ro
     add_samples(json, "device_seconds", &row->device);
     add_samples(json, "wall_seconds", &row->wall);
     add_samples(json, "ceiling_seconds", &row->ceiling);
+    add_samples(json, "copy_seconds", &row->copies);
+    add_samples(json, "multiply_add_seconds", &row->sums);
     cJSON_AddNumberToObject(json, "flops", row->flops);
     cJSON_AddNumberToObject(json, "bytes", row->bytes);
     if (seconds > 0) {
@@ -98,6 +108,9 @@ static cJSON *row_json(const clf__bench_device *device, const clf__bench_row *ro
     }
     if (ratio > 0) {
         cJSON_AddNumberToObject(json, "ratio_to_ceiling", ratio);
+    }
+    if (clf__bench_roofline(device, row) > 0) {
+        cJSON_AddNumberToObject(json, "ratio_to_limits", clf__bench_roofline(device, row));
     }
     cJSON_AddNumberToObject(json, "peak_memory", (double)row->memory);
     if (row->error >= 0) {
@@ -121,6 +134,13 @@ static cJSON *device_json(const clf__bench_device *device)
         cJSON_AddStringToObject(ceiling, "name", device->ceiling_name);
         cJSON_AddNumberToObject(ceiling, "flops", device->ceiling_flops);
         add_samples(ceiling, "seconds", &device->ceiling);
+    }
+    if (device->copies.count && device->sums.count) {
+        cJSON *limits = cJSON_AddObjectToObject(json, "limits");
+        cJSON_AddNumberToObject(limits, "copy_bytes", device->most.bytes);
+        cJSON_AddNumberToObject(limits, "multiply_add_flops", device->most.flops);
+        add_samples(limits, "copy_seconds", &device->copies);
+        add_samples(limits, "multiply_add_seconds", &device->sums);
     }
     cJSON *rows = cJSON_AddArrayToObject(json, "rows");
     for (int i = 0; i < device->count; i++) {

@@ -1,7 +1,7 @@
 /* Timing one pass: warm up, then repeat on the device's clock and on the wall's. */
 #include "bench.h"
 
-enum { LEAST_REPEATS = 5, MOST_REPEATS = 50, CEILING_EVERY = 4 };
+enum { LEAST_REPEATS = 5, MOST_REPEATS = 50, PEER_RUNS = 9 };
 
 static const double FAST = 5e-3;  /* seconds: below, host overhead would show in single calls */
 static const double SLOW = 20;    /* seconds: above, one sample has to do */
@@ -73,14 +73,24 @@ static clf_status time_chain(clf__bench_fixture *fixture, int n, clf__bench_samp
     return status;
 }
 
-static void sample_ceiling(clf__bench_ceiling *ceiling, clf__bench_row *row)
+static void sample_peers(const clf__bench_peers *peers, clf__bench_row *row)
 {
-    if (ceiling) {
-        clf__bench_add(&row->ceiling, clf__bench_ceiling_run(ceiling));
+    if (peers->ceiling) {
+        clf__bench_add(&row->ceiling, clf__bench_ceiling_run(peers->ceiling));
+    }
+    if (peers->limits) {
+        clf__bench_limits_run(peers->limits, &row->copies, &row->sums);
     }
 }
 
-static clf_status measure_fast(clf__bench_fixture *fixture, int repeats, clf__bench_ceiling *ceiling,
+/* How many samples lie between two runs of the peers: on a machine whose speed moves, ratios are taken side by side. */
+static int peers_every(int repeats, bool quick)
+{
+    const int runs = quick ? 2 : PEER_RUNS;
+    return repeats > runs ? repeats / runs : 1;
+}
+
+static clf_status measure_fast(clf__bench_fixture *fixture, int repeats, int every, const clf__bench_peers *peers,
                                clf__bench_row *row)
 {
     clf_status status = CLF_SUCCESS;
@@ -89,20 +99,24 @@ static clf_status measure_fast(clf__bench_fixture *fixture, int repeats, clf__be
         status = time_call(fixture, false, &wall, NULL);
         clf__bench_add(&row->wall, wall);
     }
-    sample_ceiling(ceiling, row);
+    const int most = every < MOST_REPEATS ? every : MOST_REPEATS;
     row->clock = "chain";
-    for (int left = repeats; left > 0 && status == CLF_SUCCESS; left -= MOST_REPEATS) {
-        status = time_chain(fixture, left < MOST_REPEATS ? left : MOST_REPEATS, &row->device);
+    for (int left = repeats; left > 0 && status == CLF_SUCCESS; left -= most) {
+        sample_peers(peers, row);
+        status = time_chain(fixture, left < most ? left : most, &row->device);
     }
     return status;
 }
 
-static clf_status measure_slow(clf__bench_fixture *fixture, int repeats, clf__bench_ceiling *ceiling,
+static clf_status measure_slow(clf__bench_fixture *fixture, int repeats, int every, const clf__bench_peers *peers,
                                clf__bench_row *row)
 {
     row->clock = "marker";
     for (int i = 0; i < repeats; i++) {
         double     wall = 0, device = -1;
+        if (i % every == 0) {
+            sample_peers(peers, row);
+        }
         clf_status status = time_call(fixture, true, &wall, &device);
         if (status != CLF_SUCCESS) {
             return status;
@@ -111,15 +125,12 @@ static clf_status measure_slow(clf__bench_fixture *fixture, int repeats, clf__be
         if (device > 0) {
             clf__bench_add(&row->device, device);
         }
-        if (i % CEILING_EVERY == CEILING_EVERY - 1) {
-            sample_ceiling(ceiling, row);
-        }
     }
     return CLF_SUCCESS;
 }
 
 clf_status clf__bench_measure(clf__bench_fixture *fixture, const clf__bench_options *options,
-                              clf__bench_ceiling *ceiling, clf__bench_row *row)
+                              const clf__bench_peers *peers, clf__bench_row *row)
 {
     double     budget = options->quick ? 0.2 : 1, spent = 0, seconds = 0;
     clf_status status = time_call(fixture, false, &seconds, NULL); /* pays for everything that happens once */
@@ -136,11 +147,8 @@ clf_status clf__bench_measure(clf__bench_fixture *fixture, const clf__bench_opti
         repeats = seconds > SLOW ? 1 : affordable < LEAST_REPEATS ? LEAST_REPEATS
                 : affordable > MOST_REPEATS ? MOST_REPEATS : (int)affordable;
     }
-    sample_ceiling(ceiling, row);
-    status = (seconds < FAST ? measure_fast : measure_slow)(fixture, repeats, ceiling, row);
-    if (!options->quick) {
-        sample_ceiling(ceiling, row);
-    }
+    const int every = peers_every(repeats, options->quick);
+    status = (seconds < FAST ? measure_fast : measure_slow)(fixture, repeats, every, peers, row);
     if (status == CLF_SUCCESS && row->device.count == 0) {
         row->clock = NULL;
     }

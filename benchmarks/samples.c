@@ -66,6 +66,17 @@ double clf__bench_seconds(const clf__bench_row *row)
     return clf__bench_median(row->device.count ? &row->device : &row->wall);
 }
 
+double clf__bench_roofline(const clf__bench_device *device, const clf__bench_row *row)
+{
+    double seconds = clf__bench_seconds(row);
+    double memory = row->bytes / device->most.bytes * clf__bench_median(&row->copies);
+    double arithmetic = row->flops / device->most.flops * clf__bench_median(&row->sums);
+    if (seconds <= 0 || row->copies.count == 0 || row->sums.count == 0) {
+        return 0;
+    }
+    return (memory > arithmetic ? memory : arithmetic) / seconds;
+}
+
 double clf__bench_ratio(const clf__bench_device *device, const clf__bench_row *row)
 {
     double seconds = clf__bench_seconds(row), ceiling = clf__bench_median(&row->ceiling);

@@ -12,8 +12,8 @@ typedef struct sweep {
     const clf__bench_options *options;
     clf_device               *device;
     clf__bench_device        *out;
-    clf__bench_ceiling       *ceiling;
-    clf__bench_list           lengths, head_dims, batches, heads, dtypes, causal, queries, key_heads;
+    clf__bench_peers          peers;
+    clf__bench_list           lengths, head_dims, batches, heads, dtypes, causal, queries, key_heads, knobs;
 } sweep;
 
 /* ---- defaults ----------------------------------------------------------------------------------- */
@@ -33,8 +33,14 @@ static void choose_lists(sweep *s)
 {
     const clf__bench_options *o = s->options;
     bool tiny = s->out->info.simulator; /* some 30 MFLOP/s */
-    s->lengths = tiny ? or_default(o->lengths, 16, 32) : o->quick ? or_default(o->lengths, 256, 1024)
-                                                                  : or_default(o->lengths, 512, 2048);
+    s->lengths = tiny          ? or_default(o->lengths, 16, o->accuracy ? 16 : 32)
+               : o->accuracy   ? or_default(o->lengths, 1024, 1024)
+               : o->quick      ? or_default(o->lengths, 256, 1024)
+                               : or_default(o->lengths, 512, 2048);
+    s->knobs = o->knobs;
+    for (int64_t knob = tiny ? 4 : 16; o->knobs.count == 0 && knob <= (tiny ? 8 : 512); knob *= 2) {
+        s->knobs.at[s->knobs.count++] = knob;
+    }
     s->head_dims = or_default(o->head_dims, tiny ? 16 : 64, tiny ? 16 : 64);
     s->batches = or_default(o->batches, 1, 1);
     s->heads = or_default(o->heads, tiny ? 1 : 8, tiny ? 1 : 8);
@@ -90,11 +96,18 @@ static double find_error(const sweep *s, const clf__bench_case *what)
         }
     }
     double error = 0;
-    if (!s->options->accuracy ||
+    if (!s->options->errors ||
         clf_testkit_accuracy(s->device, what->component, what->dtype, what->causal, &error) != CLF_SUCCESS) {
         return CLF__BENCH_NO_ERROR_KNOWN;
     }
     return error;
+}
+
+static void add_all(clf__bench_samples *to, const clf__bench_samples *from)
+{
+    for (int i = 0; i < from->count; i++) {
+        clf__bench_add(to, from->at[i]);
+    }
 }
 
 static void measure_row(sweep *s, clf__bench_row *row)
@@ -125,26 +138,21 @@ static void measure_row(sweep *s, clf__bench_row *row)
         row->flops = work.flops;
         row->bytes = work.bytes;
     }
-    status = clf__bench_measure(&fixture, s->options, s->ceiling, row);
+    status = clf__bench_measure(&fixture, s->options, &s->peers, row);
     clf__bench_teardown(&fixture);
     if (status != CLF_SUCCESS) {
         note_failure(row, status);
         return;
     }
     row->error = find_error(s, &row->what);
-    for (int i = 0; i < row->ceiling.count; i++) {
-        clf__bench_add(&s->out->ceiling, row->ceiling.at[i]);
-    }
+    add_all(&s->out->ceiling, &row->ceiling);
+    add_all(&s->out->copies, &row->copies);
+    add_all(&s->out->sums, &row->sums);
 }
 
-static clf_status run_case(sweep *s, const clf__bench_case *what)
+static void show_progress(const sweep *s, const clf__bench_case *what)
 {
-    char            text[160];
-    clf__bench_row *row = add_row(s->out);
-    if (!row) {
-        return CLF_OUT_OF_HOST_MEMORY;
-    }
-    row->what = *what;
+    char text[160];
     snprintf(text, sizeof text, "%s %s %s B=%lld H=%lld N=%lld D=%lld%s", what->component->name,
              what->pass == CLF_FORWARD ? "forward" : "backward", clf_dtype_name(what->dtype), (long long)what->batch,
              (long long)what->heads, (long long)what->length, (long long)what->head_dim,
@@ -152,10 +160,48 @@ static clf_status run_case(sweep *s, const clf__bench_case *what)
     if (s->options->progress) {
         s->options->progress(text);
     }
+}
+
+static clf_status run_case(sweep *s, const clf__bench_case *what)
+{
+    clf__bench_row *row = add_row(s->out);
+    if (!row) {
+        return CLF_OUT_OF_HOST_MEMORY;
+    }
+    row->what = *what;
+    show_progress(s, what);
     measure_row(s, row);
     if (s->options->row) {
         s->options->row(s->out, row);
     }
+    return CLF_SUCCESS;
+}
+
+/* A case at all values of the part's knob. */
+static clf_status approximate_case(sweep *s, clf__bench_case what)
+{
+    float *exact = NULL;
+    show_progress(s, &what);
+    clf_status status = clf__bench_exact(s->device, s->options, &what, &exact);
+    for (int i = 0; i < s->knobs.count; i++) {
+        clf__bench_row *row = add_row(s->out);
+        if (!row) {
+            free(exact);
+            return CLF_OUT_OF_HOST_MEMORY;
+        }
+        what.knob = s->knobs.at[i];
+        row->what = what;
+        if (exact) {
+            status = clf__bench_approximate(s->device, s->options, exact, row);
+        }
+        if (status != CLF_SUCCESS) {
+            note_failure(row, status);
+        }
+        if (s->options->row) {
+            s->options->row(s->out, row);
+        }
+    }
+    free(exact);
     return CLF_SUCCESS;
 }
 
@@ -184,8 +230,16 @@ static clf_status sweep_component(sweep *s, const clf_component *component)
 {
     clf__bench_case what;
     clf_status      status = CLF_SUCCESS;
+    const bool      accuracy = s->options->accuracy;
+    if (accuracy && !component->descriptor->knob) {
+        return CLF_SUCCESS;
+    }
     for (int i = 0; status == CLF_SUCCESS && decode(s, i, component, &what); i++) {
-        status = run_case(s, &what);
+        if (!accuracy) {
+            status = run_case(s, &what);
+        } else if (what.pass == CLF_FORWARD && (!what.causal || component->descriptor->traits & CLF_TRAIT_CAUSAL)) {
+            status = approximate_case(s, what);
+        }
     }
     return status;
 }
@@ -220,14 +274,15 @@ static clf_status sweep_device(const clf__bench_options *options, clf_device *de
                       NULL);
     sweep s = { .options = options, .device = device, .out = out };
     choose_lists(&s);
-    if (is_cpu(&out->info)) {
+    if (is_cpu(&out->info) && !options->accuracy) {
         /* Some drivers tell more compute units than there are processors. */
         long processors = sysconf(_SC_NPROCESSORS_ONLN);
         int  threads = processors > 0 && processors < out->info.compute_units ? (int)processors
                                                                               : out->info.compute_units;
-        s.ceiling = clf__bench_ceiling_open(threads, out->ceiling_name, sizeof out->ceiling_name,
-                                            &out->ceiling_flops);
+        s.peers.ceiling = clf__bench_ceiling_open(threads, out->ceiling_name, sizeof out->ceiling_name,
+                                                  &out->ceiling_flops);
     }
+    s.peers.limits = options->quick || options->accuracy ? NULL : clf__bench_limits_open(device, &out->most);
     if (options->begin) {
         options->begin(out);
     }
@@ -240,7 +295,8 @@ static clf_status sweep_device(const clf__bench_options *options, clf_device *de
     if (options->end) {
         options->end(out);
     }
-    clf__bench_ceiling_close(s.ceiling);
+    clf__bench_ceiling_close(s.peers.ceiling);
+    clf__bench_limits_close(s.peers.limits);
     return status;
 }
 
@@ -303,9 +359,13 @@ void clf__bench_free(clf__bench_results *results)
             free(device->rows[j].device.at);
             free(device->rows[j].wall.at);
             free(device->rows[j].ceiling.at);
+            free(device->rows[j].copies.at);
+            free(device->rows[j].sums.at);
         }
         free(device->rows);
         free(device->ceiling.at);
+        free(device->copies.at);
+        free(device->sums.at);
     }
     free(results->devices);
     *results = (clf__bench_results){ 0 };

@@ -63,7 +63,7 @@ def measure_clf(options, family, passes, dtype, batch, heads, length, width, cau
     command = [options.clf, "bench", "--component", "scaled_dot_product", "--device", options.device, "--family", family,
                "--lengths", str(length), "--head-dims", str(width), "--batches", str(batch), "--heads", str(heads),
                "--causal", "yes" if causal else "no", "--dtypes", dtype, "--passes", ",".join(passes),
-               "--repeats", str(options.repeats), "--accuracy", "off", "--json", "-"]
+               "--repeats", str(options.repeats), "--errors", "off", "--json", "-"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     result = {}
     try:

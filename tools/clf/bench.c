@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LENGTHS = 256, HEAD_DIMS, BATCHES, HEADS, CAUSAL, DTYPES, PASSES, REPEATS, QUICK, ACCURACY, FAMILY, QUERIES, KEY_HEADS, KV_BITS };
+enum { LENGTHS = 256, HEAD_DIMS, BATCHES, HEADS, CAUSAL, DTYPES, PASSES, REPEATS, QUICK, ERRORS, FAMILY, QUERIES, KEY_HEADS, KV_BITS,
+       ACCURACY, KNOBS };
 
 typedef struct bench_options {
     clf__bench_options bench;
@@ -115,7 +116,9 @@ static error_t parse(int key, char *argument, struct argp_state *state)
         return 0;
     case DTYPES: parse_list("dtypes", argument, to_dtype, "f32, f16 and bf16", &bench->dtypes); return 0;
     case CAUSAL: parse_causal(argument, &bench->causal); return 0;
-    case ACCURACY: bench->accuracy = parse_switch("accuracy", argument); return 0;
+    case ERRORS: bench->errors = parse_switch("errors", argument); return 0;
+    case ACCURACY: bench->accuracy = true; return 0;
+    case KNOBS: parse_list("knobs", argument, to_extent, counts, &bench->knobs); return 0;
     case PASSES:
         parse_list("passes", argument, to_pass, "forward and backward", &list);
         bench->passes = 0;
@@ -151,7 +154,11 @@ static const struct argp_option option_table[] = {
     { "passes", PASSES, "P,...", 0, "forward, backward (default both)", 2 },
     { "repeats", REPEATS, "N", 0, "Samples of each case (default: 5 to 50, within about a second)", 3 },
     { "quick", QUICK, NULL, 0, "Shorter sequences (256,1024) and less time for each case", 3 },
-    { "accuracy", ACCURACY, "on|off", 0, "Error against the double-precision reference (default on)", 3 },
+    { "errors", ERRORS, "on|off", 0, "Error against the double-precision reference (default on)", 3 },
+    { "accuracy", ACCURACY, NULL, 0, "Not times, but how far parts that approximate are from exact attention on normal "
+      "numbers (default lengths: 1024)", 4 },
+    { "knobs", KNOBS, "N,...", 0, "Where that is taken: values of the field that makes a part more exact, such as landmarks "
+      "or features (default 16 to 512)", 4 },
     { "json", 'j', "FILE", 0, "Write everything, raw samples included, to FILE; '-' is stdout, without the table", 3 },
     { 0 },
 };
@@ -160,8 +167,9 @@ static const struct argp argp = {
     .doc = "Measure the parts on a device.\v"
            "Every combination of the lists is a case. Inputs are random. A row tells the median and the range of the "
            "device time (w: wall clock, the device has no timer), the median wall clock, the throughput by the part's "
-           "own count of operations, on CPUs its ratio to OpenBLAS sgemm run between the samples, the peak of "
-           "device memory, and the relative error at a small shape. A case that a part or a device cannot do shows "
+           "own count of operations, on CPUs its ratio to OpenBLAS sgemm run between the samples, the least time that "
+           "copies and multiply-adds allow as a part of the time, the peak of device memory, and the relative error at "
+           "a small shape. A case that a part or a device cannot do shows "
            "the reason and is no failure.",
 };
 
@@ -172,7 +180,7 @@ static void show_progress(const char *text)
     clf__tool_progress("%s", text);
 }
 
-static void show_head(const clf__bench_device *device)
+static void begin_table(void)
 {
     static bool first = true;
     clf__tool_progress_hide();
@@ -180,7 +188,24 @@ static void show_head(const clf__bench_device *device)
         putchar('\n');
     }
     first = false;
+}
+
+static void show_head(const clf__bench_device *device)
+{
+    begin_table();
     clf__bench_print_head(device);
+}
+
+static void show_accuracy_head(const clf__bench_device *device)
+{
+    begin_table();
+    clf__bench_print_accuracy_head(device);
+}
+
+static void show_accuracy(const clf__bench_device *device, const clf__bench_row *row)
+{
+    clf__tool_progress_hide();
+    clf__bench_print_accuracy(device, row);
 }
 
 static void show_row(const clf__bench_device *device, const clf__bench_row *row)
@@ -239,14 +264,14 @@ static int write_json(const bench_options *options, const clf__bench_results *re
 
 int clf__tool_bench(int argc, char **argv)
 {
-    bench_options      options = { .bench = { .passes = CLF_FORWARD | CLF_BACKWARD, .accuracy = true } };
+    bench_options      options = { .bench = { .passes = CLF_FORWARD | CLF_BACKWARD, .errors = true } };
     clf__bench_results results = { 0 };
     clf__tool_parse(&argp, argc, argv, &options);
     options.bench.config = options.config;
     options.bench.progress = show_progress;
     if (!options.json || strcmp(options.json, "-") != 0) {
-        options.bench.begin = show_head;
-        options.bench.row = show_row;
+        options.bench.begin = options.bench.accuracy ? show_accuracy_head : show_head;
+        options.bench.row = options.bench.accuracy ? show_accuracy : show_row;
         options.bench.end = clf__bench_print_end;
     }
     int code = clf__tool_plugins();

@@ -184,6 +184,9 @@ static int print_json(const clf_component *component, const char *selector)
         }
     }
     cJSON_AddBoolToObject(json, "backward", d->backward != NULL);
+    if (d->knob) {
+        cJSON_AddStringToObject(json, "knob", d->knob);
+    }
     cJSON_AddItemToObject(json, "parameters", parameters_json(d->parameters));
     cJSON_AddItemToObject(json, "buffers", parameters_json(d->buffers));
     if (clf__features_json(component, selector, json) != CLF__TOOL_OK) {
@@ -269,6 +272,9 @@ static int print_text(const clf_component *component, const char *selector)
         }
     }
     printf("%s%s\n", d->traits ? "" : " no optional feature", d->backward ? "" : "; forward only");
+    if (d->knob) {
+        printf("More exact with larger: %s\n", d->knob);
+    }
     print_parameters("Parameters", d->parameters);
     print_parameters("Buffers", d->buffers);
     return clf__features_print(component, selector);

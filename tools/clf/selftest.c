@@ -159,8 +159,9 @@ static void note_result(const clf_testkit_result *result, void *user)
 
 static cJSON *environment_json(void)
 {
-    static const char *const names[] = { "CLF_DEVICE",      "CLF_CACHE_DIR",  "CLF_KERNEL_DIR", "CLF_PLUGINS",
-                                         "OCL_ICD_VENDORS", "RUSTICL_ENABLE", "OPENCL_LAYERS" };
+    static const char *const names[] = { "CLF_DEVICE",        "CLF_CACHE_DIR",   "CLF_KERNEL_DIR", "CLF_PLUGINS",
+                                         "CLF_BUILD_OPTIONS", "CLF_TUNING",      "CLF_SELFTEST",   "OCL_ICD_VENDORS",
+                                         "RUSTICL_ENABLE",    "OPENCL_LAYERS" };
     cJSON *json = cJSON_CreateObject();
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (getenv(names[i])) {
