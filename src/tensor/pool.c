@@ -11,7 +11,8 @@
 typedef struct block {
     cl_mem        mem;
     uint64_t      bytes;
-    cl_event      done; /* of the last use; NULL = nothing uses it any more */
+    cl_event      done;   /* of the last use; NULL = nothing uses it any more */
+    uint64_t      marker; /* `done` is this one of the queue's markers; 0 = an event of the caller */
     struct block *next;
 } block;
 
@@ -20,6 +21,7 @@ typedef struct pool {
     block         *used;   /* handed out */
     block         *cached; /* oldest first */
     clf_pool_stats stats;
+    uint64_t       markers, passed; /* enqueued; and those before a wait for the queue, see is_idle */
     uint64_t       device_memory;  /* 0 = unknown */
     uint64_t       max_allocation; /* 0 = unknown */
 } pool;
@@ -33,16 +35,19 @@ static void free_block(block *b)
     free(b);
 }
 
-/* Is the last use over? */
-static bool is_idle(block *b)
+/* Is the last use over? Waiting for a queue does not make rusticl say so of the markers before its end: their states
+ * follow a moment later. */
+static bool is_idle(const pool *p, block *b)
 {
     cl_int state = CL_QUEUED;
 
-    if (b->done) {
+    if (b->done && !(b->marker && b->marker <= p->passed)) {
         if (clGetEventInfo(b->done, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL) ||
             state > CL_COMPLETE) { /* negative: ended by an error */
             return false;
         }
+    }
+    if (b->done) {
         clReleaseEvent(b->done);
         b->done = NULL;
     }
@@ -56,7 +61,7 @@ static void trim(pool *p, uint64_t keep, bool idle_only)
 
     while (*link && p->stats.cached > keep) {
         block *b = *link;
-        if (idle_only && !is_idle(b)) {
+        if (idle_only && !is_idle(p, b)) {
             link = &b->next;
             continue;
         }
@@ -151,7 +156,7 @@ static bool reuse(pool *p, uint64_t bytes, uint64_t most, cl_mem *mem)
 {
     for (block **link = &p->cached; *link; link = &(*link)->next) {
         block *b = *link;
-        if (b->bytes >= bytes && b->bytes <= most && is_idle(b)) {
+        if (b->bytes >= bytes && b->bytes <= most && is_idle(p, b)) {
             *link = b->next;
             p->stats.cached -= b->bytes;
             hand_out(p, b, mem);
@@ -229,6 +234,7 @@ clf_status clf_pool_acquire(clf_device *device, uint64_t bytes, cl_mem *mem)
     }
     clf__mutex_lock(&p->mutex);
     status = reuse(p, bytes, rounded(bytes), mem) ? CLF_SUCCESS : create(device, p, bytes, mem);
+    const uint64_t markers = p->markers;
     clf__mutex_unlock(&p->mutex);
     if (status != CLF_OUT_OF_DEVICE_MEMORY) {
         return status;
@@ -236,8 +242,11 @@ clf_status clf_pool_acquire(clf_device *device, uint64_t bytes, cl_mem *mem)
     /* Short of memory: what was freed may still wait for its commands. Not under the lock, so that
      * other threads can go on. */
     clf__log(CLF_LOG_INFO, "pool: short of memory for %" PRIu64 " bytes, waiting and trimming", bytes);
-    (void)clf__wait_for_queue(device->queue); /* what is not done is not reused either */
+    const bool waited = clf__wait_for_queue(device->queue) == CL_SUCCESS; /* what is not done is not reused either */
     clf__mutex_lock(&p->mutex);
+    if (waited && markers > p->passed) {
+        p->passed = markers;
+    }
     if (reuse(p, bytes, rounded(bytes), mem)) {
         status = CLF_SUCCESS;
     } else {
@@ -248,15 +257,18 @@ clf_status clf_pool_acquire(clf_device *device, uint64_t bytes, cl_mem *mem)
     return status;
 }
 
-/* An event behind the last use of a buffer; NULL when the driver gives none. */
-static cl_event last_use(clf_device *device, cl_event done)
+/* Keeps the event behind the last use of a buffer; none where the driver gives none. */
+static void keep_last_use(clf_device *device, pool *p, block *b, cl_event done)
 {
-    cl_event event = NULL;
-
+    b->marker = 0;
+    b->done = NULL;
     if (done) {
-        return clRetainEvent(done) == CL_SUCCESS ? done : NULL;
+        b->done = clRetainEvent(done) == CL_SUCCESS ? done : NULL;
+    } else if (clEnqueueMarkerWithWaitList(device->queue, 0, NULL, &b->done) == CL_SUCCESS) {
+        b->marker = ++p->markers;
+    } else {
+        b->done = NULL;
     }
-    return clEnqueueMarkerWithWaitList(device->queue, 0, NULL, &event) == CL_SUCCESS ? event : NULL;
 }
 
 void clf_pool_release(clf_device *device, cl_mem mem, cl_event done)
@@ -276,7 +288,7 @@ void clf_pool_release(clf_device *device, cl_mem mem, cl_event done)
         *link = b->next;
         b->next = NULL;
         p->stats.in_use -= b->bytes;
-        b->done = last_use(device, done);
+        keep_last_use(device, p, b, done);
         if (!b->done || p->stats.in_use + p->stats.cached + b->bytes > limit_of(p)) {
             free_block(b);
         } else {
