@@ -1,6 +1,6 @@
 /* clf_bench_peers: parts against the library calls that they decompose into, call by call in turns, so that both see
  * the same machine; where there are none, against a bound that is told. Forward, f32, on a device that is the host's
- * CPU.
+ * CPU. The peers' side is the host's own threads, or a part that runs on the device as well.
  *
  *     clf_bench_peers [<device> [<length> [<parts> [<repeats>]]]]
  *     clf_bench_peers pocl 2048 favor,nystrom 21
@@ -19,10 +19,11 @@
 
 enum { HEADS = 8, WIDTH = 64, MOST_THREADS = 256, MOST_REPEATS = 101 };
 
-extern const peer peer_linformer, peer_nystrom, peer_orthoformer, peer_favor, peer_compositional, peer_local,
+extern const peer peer_exact, peer_exact_products, peer_exact_clblast, peer_linformer, peer_nystrom, peer_orthoformer, peer_favor, peer_compositional, peer_local,
     peer_global, peer_random, peer_blocksparse, peer_lambda, peer_lambda_paper, peer_fourier_mix, peer_pooling,
     peer_visual;
-const peer *const peers[] = { &peer_linformer, &peer_nystrom,       &peer_orthoformer,
+const peer *const peers[] = { &peer_exact,     &peer_exact_products, &peer_exact_clblast,
+                              &peer_linformer, &peer_nystrom,       &peer_orthoformer,
                               &peer_favor,     &peer_compositional, &peer_local,
                               &peer_global,    &peer_random,        &peer_blocksparse,
                               &peer_lambda,    &peer_lambda_paper,  &peer_fourier_mix,
@@ -32,9 +33,9 @@ const peer *const peers[] = { &peer_linformer, &peer_nystrom,       &peer_orthof
 typedef struct pair {
     const peer *peer;
     peer_problem problem;
-    clf__bench_fixture fixture;
-    cJSON *config;
-    float *owned[PEER_PARAMETERS + 5];
+    clf__bench_fixture fixture, rival;
+    cJSON *config, *rival_config;
+    float *owned[PEER_PARAMETERS + 6];
     int count;
     float *scratch[MOST_THREADS];
 } pair;
@@ -94,21 +95,23 @@ static seconds since(seconds start)
     return (seconds){ end.wall - start.wall, end.cpu - start.cpu };
 }
 
-static seconds run_theirs(const pair *p)
+static seconds run_part(clf__bench_fixture *fixture, clf_status *status)
 {
     const seconds start = read_clocks();
 
-    for (int i = 0; i < PEER_STAGES && p->peer->stages[i].run; i++)
-        run_stage(p, &p->peer->stages[i]);
+    if ((*status = clf__bench_enqueue(fixture, NULL)) == CLF_SUCCESS)
+        *status = (clf_status)clFinish(clf_device_queue(fixture->device));
     return since(start);
 }
 
-static seconds run_ours(pair *p, clf_status *status)
+static seconds run_theirs(pair *p, clf_status *status)
 {
     const seconds start = read_clocks();
 
-    if ((*status = clf__bench_enqueue(&p->fixture, NULL)) == CLF_SUCCESS)
-        *status = (clf_status)clFinish(clf_device_queue(p->fixture.device));
+    if (p->peer->rival)
+        return run_part(&p->rival, status);
+    for (int i = 0; i < PEER_STAGES && p->peer->stages[i].run; i++)
+        run_stage(p, &p->peer->stages[i]);
     return since(start);
 }
 
@@ -146,21 +149,32 @@ static clf_status read_parameters(pair *p)
     return status;
 }
 
-static clf_status open_ours(pair *p, clf_device *device, int length)
+static clf_status open_part(const clf_component *part, cJSON *config, clf_device *device, int length,
+                            clf__bench_fixture *fixture)
 {
-    clf__bench_options options = { .repeats = 1 };
-    clf__bench_case what = {
-        .batch = 1, .heads = HEADS, .length = length, .head_dim = WIDTH, .dtype = CLF_F32, .pass = CLF_FORWARD
-    };
-    const clf_status status = clf_component_find(CLF_ATTENTION, p->peer->part, &what.component);
+    const clf__bench_options options = { .repeats = 1, .config = config };
+    const clf__bench_case what = { .component = part, .batch = 1, .heads = HEADS, .length = length, .head_dim = WIDTH,
+                                   .dtype = CLF_F32, .pass = CLF_FORWARD };
 
-    if (status)
-        return status;
+    return clf__bench_setup(device, &options, &what, fixture);
+}
+
+/* Ours, and the rival if it is a part. */
+static clf_status open_parts(pair *p, clf_device *device, int length)
+{
+    const clf_component *part = NULL;
+    clf_status status = clf_component_find(CLF_ATTENTION, p->peer->part, &part);
+
     p->config = p->peer->config ? cJSON_Parse(p->peer->config) : cJSON_CreateObject();
     if (p->peer->knob)
         cJSON_AddNumberToObject(p->config, p->peer->knob, p->peer->marks);
-    options.config = p->config;
-    return clf__bench_setup(device, &options, &what, &p->fixture);
+    if (!status)
+        status = open_part(part, p->config, device, length, &p->fixture);
+    if (!status && p->peer->rival) {
+        p->rival_config = cJSON_Parse(p->peer->rival_config);
+        status = open_part(p->peer->rival, p->rival_config, device, length, &p->rival);
+    }
+    return status;
 }
 
 static clf_status open_pair(pair *p, clf_device *device, int length, int threads)
@@ -168,7 +182,7 @@ static clf_status open_pair(pair *p, clf_device *device, int length, int threads
     const clf_tensor *io;
     clf_status status;
 
-    if ((status = open_ours(p, device, length)))
+    if ((status = open_parts(p, device, length)))
         return status;
     io = p->fixture.args.io;
     p->problem = (peer_problem){ .heads = HEADS,
@@ -201,7 +215,10 @@ static void close_pair(pair *p)
         free(p->owned[i]);
     for (int i = 0; i < MOST_THREADS; i++)
         free(p->scratch[i]);
+    if (p->rival.device)
+        clf__bench_teardown(&p->rival);
     cJSON_Delete(p->config);
+    cJSON_Delete(p->rival_config);
 }
 
 /* ---- measuring ------------------------------------------------------------------------------- */
@@ -210,13 +227,14 @@ static void close_pair(pair *p)
 static double difference(pair *p)
 {
     const clf_tensor *out = &p->fixture.args.io[CLF_QKV_OUT];
-    const float *ours;
+    const float *ours, *theirs = p->problem.out;
     double off = 0, size = 0;
 
-    if (p->peer->bound || read_tensor(p, out, &ours) != CLF_SUCCESS)
+    if (p->peer->bound || read_tensor(p, out, &ours) != CLF_SUCCESS ||
+        (p->peer->rival && read_tensor(p, &p->rival.args.io[CLF_QKV_OUT], &theirs) != CLF_SUCCESS))
         return -1;
     for (int64_t i = 0; i < clf_tensor_elements(out); i++) {
-        const double d = (double)ours[i] - (double)p->problem.out[i];
+        const double d = (double)ours[i] - (double)theirs[i];
         off += d * d;
         size += (double)ours[i] * (double)ours[i];
     }
@@ -237,7 +255,7 @@ static void print_pair(pair *p, const side *ours, const side *theirs)
 {
     const double off = difference(p);
 
-    printf("%-14s %-22s", p->peer->part, p->peer->form);
+    printf("%-18s %-22s", p->peer->part, p->peer->form);
     for (int i = 0; i < 2; i++) {
         const clf__bench_samples *wall = &(i ? theirs : ours)->wall, *cpu = &(i ? theirs : ours)->cpu;
         char range[32];
@@ -260,8 +278,9 @@ static clf_status measure(pair *p, int repeats)
     clf_status status = CLF_SUCCESS;
 
     for (int i = -2; i < repeats && !status; i++) { /* two to warm up */
-        const seconds mine = run_ours(p, &status), other = run_theirs(p);
-        if (i >= 0 && (!add(&ours, mine) || !add(&theirs, other)))
+        const seconds mine = run_part(&p->fixture, &status);
+        const seconds other = status ? mine : run_theirs(p, &status);
+        if (i >= 0 && !status && (!add(&ours, mine) || !add(&theirs, other)))
             status = CLF_OUT_OF_HOST_MEMORY;
     }
     if (!status)
@@ -305,7 +324,7 @@ int main(int argc, char **argv)
         const int threads = units > MOST_THREADS ? MOST_THREADS : units;
         printf("%s, %d threads, %d heads, N=%d, D=%d, f32, medians of %d and least CPU times in ms, ratios of both\n",
                info->name, threads, HEADS, length, WIDTH, repeats);
-        printf("%-14s %-22s %8s %16s %8s %8s %16s %8s %6s %6s %8s\n", "part", "against", "ours", "min..max", "cpu",
+        printf("%-18s %-22s %8s %16s %8s %8s %16s %8s %6s %6s %8s\n", "part", "against", "ours", "min..max", "cpu",
                "theirs", "min..max", "cpu", "ratio", "cpu", "differs");
         for (int i = 0; peers[i]; i++) {
             pair p = { .peer = peers[i] };
@@ -314,7 +333,7 @@ int main(int argc, char **argv)
                 continue;
             if ((outcome = open_pair(&p, device, peers[i]->square ? side * side : length, threads)) ||
                 (outcome = measure(&p, repeats)))
-                printf("%-14s %s\n", peers[i]->part, clf_error_message());
+                printf("%-18s %s\n", peers[i]->part, clf_error_message());
             close_pair(&p);
             status = status ? status : outcome;
         }

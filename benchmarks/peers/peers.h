@@ -38,6 +38,8 @@ typedef struct peer {
     size_t    (*shared)(const peer_problem *problem);  /* floats; may be NULL */
     size_t    (*scratch)(const peer_problem *problem); /* floats of each thread; may be NULL */
     peer_stage  stages[PEER_STAGES];
+    const struct clf_component *rival;             /* instead of stages: a part that runs on the device, too, */
+    const char *rival_config;                      /* and its config */
 } peer;
 
 extern const peer *const peers[]; /* ended by NULL */
