@@ -182,7 +182,6 @@ double clf__bench_seconds(const clf__bench_row *row);
 double clf__bench_ratio(const clf__bench_device *device, const clf__bench_row *row);
 /* The least time that memory or multiply-adds allow, as a part of the row's; 0 = not known. */
 double clf__bench_roofline(const clf__bench_device *device, const clf__bench_row *row);
-double clf__bench_now(void);
 
 /* ---- table.c, json.c ---------------------------------------------------------------------------- */
 

@@ -4,20 +4,18 @@
  *     clf_bench_gemm [<device> [<providers> [<dtype> [<part of a shape's name>]]]]
  *     clf_bench_gemm pocl vector,clblast f32 512x2048
  */
+#include "bench.h"
+#include "clocks.h"
 #include "gemm_part.h"
+#include "openblas.h"
 
 #include <clformers/clformers.h>
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 enum { LEAST_REPEATS = 9, MOST_REPEATS = 101 };
-enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 };
-
-typedef void (*sgemm_function)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha,
-                               const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc);
 
 /* M x N x K, the batch, and what is stored turned. */
 typedef struct shape {
@@ -33,141 +31,89 @@ static const shape shapes[] = {
 };
 
 typedef struct bench {
-    clf_device    *device;
-    sgemm_function sgemm;
-    void         (*set_threads)(int count);
-    int            threads;
-    float         *a, *b, *c; /* what OpenBLAS multiplies */
+    clf_device     *device;
+    clf__bench_blas blas;
+    bool            compared; /* with OpenBLAS */
+    int             threads;
+    float          *a, *b, *c; /* what OpenBLAS multiplies */
 } bench;
 
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *samples, int count)
-{
-    qsort(samples, (size_t)count, sizeof *samples, ascending);
-    return count % 2 ? samples[count / 2] : (samples[count / 2 - 1] + samples[count / 2]) / 2;
-}
-
-static double least(double *samples, int count)
-{
-    qsort(samples, (size_t)count, sizeof *samples, ascending);
-    return samples[0];
-}
-
-/* ISO C has no conversion from dlsym's pointer to a function; POSIX promises that it works. */
-static void find_symbol(void *library, const char *name, void *function)
-{
-    *(void **)function = dlsym(library, name);
-}
-
-static void find_openblas(bench *bench)
-{
-    void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
-
-    if (!library)
-        return;
-    find_symbol(library, "openblas_set_num_threads", &bench->set_threads);
-    find_symbol(library, "cblas_sgemm", &bench->sgemm);
-    if (!bench->set_threads)
-        bench->sgemm = NULL;
-}
-
-/* Seconds, of the wall's clock and of all cores together. */
-typedef struct seconds {
-    double wall, cpu;
-} seconds;
-
-static seconds read_clocks(void)
-{
-    return (seconds){ now(), (double)clock() / CLOCKS_PER_SEC };
-}
-
-static seconds since(seconds start)
-{
-    const seconds end = read_clocks();
-    return (seconds){ end.wall - start.wall, end.cpu - start.cpu };
-}
-
-static seconds run_openblas(const bench *bench, const shape *s, int threads)
+static clf__bench_clocks run_openblas(const bench *bench, const shape *s, int threads)
 {
     const size_t a = (size_t)s->m * (size_t)s->k, b = (size_t)s->k * (size_t)s->n, c = (size_t)s->m * (size_t)s->n;
 
-    bench->set_threads(threads);
-    const seconds start = read_clocks();
+    bench->blas.set_threads(threads);
+    const clf__bench_clocks start = clf__bench_clocks_now();
     for (size_t i = 0; i < (size_t)s->batch; i++)
-        bench->sgemm(ROW_MAJOR, s->turned_a ? TRANSPOSE : NO_TRANSPOSE, s->turned_b ? TRANSPOSE : NO_TRANSPOSE, s->m,
-                     s->n, s->k, 1, bench->a + i * a, s->turned_a ? s->m : s->k, bench->b + i * b,
-                     s->turned_b ? s->k : s->n, 0, bench->c + i * c, s->n);
-    const seconds spent = since(start);
+        bench->blas.sgemm(CLF__BENCH_ROW_MAJOR, s->turned_a ? CLF__BENCH_TRANSPOSED : CLF__BENCH_PLAIN,
+                          s->turned_b ? CLF__BENCH_TRANSPOSED : CLF__BENCH_PLAIN, s->m, s->n, s->k, 1,
+                          bench->a + i * a, s->turned_a ? s->m : s->k, bench->b + i * b, s->turned_b ? s->k : s->n, 0,
+                          bench->c + i * c, s->n);
+    const clf__bench_clocks spent = clf__bench_clocks_since(start);
     /* Its threads spin before they sleep, and would take time from ours. */
     nanosleep(&(struct timespec){ .tv_nsec = 40000000 }, NULL);
     return spent;
 }
 
-static seconds run_ours(const bench *bench, gemm_fixture *fixture, clf_status *status)
+static clf__bench_clocks run_ours(const bench *bench, gemm_fixture *fixture, clf_status *status)
 {
-    const seconds start = read_clocks();
+    const clf__bench_clocks start = clf__bench_clocks_now();
 
     if ((*status = gemm_enqueue(fixture, NULL)) == CLF_SUCCESS)
         *status = (clf_status)clFinish(clf_device_queue(bench->device));
-    return since(start);
+    return clf__bench_clocks_since(start);
 }
 
 typedef struct samples {
-    int    count;
-    double ours[MOST_REPEATS], ours_cpu[MOST_REPEATS], theirs[MOST_REPEATS], theirs_cpu[MOST_REPEATS];
+    clf__bench_samples ours, ours_cpu, theirs, theirs_cpu;
 } samples;
 
-/* CPU seconds are compared with one thread of OpenBLAS, because waiting threads spin: a figure that other processes on
- * the machine hardly disturb. */
+/* CPU seconds are compared with one thread of OpenBLAS, because waiting threads spin. */
 static clf_status sample(const bench *bench, const shape *s, gemm_fixture *fixture, samples *all)
 {
-    const int i = all->count++;
     clf_status status;
-    const seconds ours = run_ours(bench, fixture, &status);
+    const clf__bench_clocks ours = run_ours(bench, fixture, &status);
+    bool added = clf__bench_add(&all->ours, ours.wall) && clf__bench_add(&all->ours_cpu, ours.cpu);
 
-    all->ours[i] = ours.wall;
-    all->ours_cpu[i] = ours.cpu;
-    if (bench->sgemm) {
-        all->theirs[i] = run_openblas(bench, s, bench->threads).wall;
-        all->theirs_cpu[i] = run_openblas(bench, s, 1).cpu;
+    if (bench->compared)
+        added = added && clf__bench_add(&all->theirs, run_openblas(bench, s, bench->threads).wall) &&
+                clf__bench_add(&all->theirs_cpu, run_openblas(bench, s, 1).cpu);
+    return status ? status : added ? CLF_SUCCESS : CLF_OUT_OF_HOST_MEMORY;
+}
+
+static void print_samples(const bench *bench, const shape *s, const samples *all, const char *label)
+{
+    const double flops = 2e-9 * s->m * s->n * s->k * s->batch;
+    const double ours = clf__bench_median(&all->ours), ours_cpu = clf__bench_least(&all->ours_cpu);
+
+    printf("  %-9s %9.3f ms %7.1f GFLOP/s (%.1f a core)", label, 1e3 * ours, flops / ours, flops / ours_cpu);
+    if (bench->compared) {
+        const double theirs = clf__bench_median(&all->theirs);
+        printf(" | OpenBLAS %7.1f, ratio %.2f | least CPU time, ratio %.2f", flops / theirs, theirs / ours,
+               clf__bench_least(&all->theirs_cpu) / ours_cpu);
     }
-    return status;
+    printf("  (%d)\n", all->ours.count);
+    (void)fflush(stdout);
 }
 
 /* One provider at one shape: a line of the table. */
 static clf_status measure(const bench *bench, const shape *s, gemm_fixture *fixture, const char *label)
 {
     samples all = { 0 };
-    const double start = now();
+    clf__bench_samples *const each[] = { &all.ours, &all.ours_cpu, &all.theirs, &all.theirs_cpu };
+    const double start = clf__bench_now();
     clf_status status = sample(bench, s, fixture, &all); /* pays for what happens once */
 
-    all.count = 0;
-    while (status == CLF_SUCCESS && all.count < MOST_REPEATS && (all.count < LEAST_REPEATS || now() - start < 1.5))
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++)
+        each[i]->count = 0;
+    while (status == CLF_SUCCESS && all.ours.count < MOST_REPEATS &&
+           (all.ours.count < LEAST_REPEATS || clf__bench_now() - start < 1.5))
         status = sample(bench, s, fixture, &all);
-    if (status)
-        return status;
-    const double flops = 2e-9 * s->m * s->n * s->k * s->batch, ours = median(all.ours, all.count);
-    printf("  %-9s %9.3f ms %7.1f GFLOP/s (%.1f a core)", label, 1e3 * ours, flops / ours,
-           flops / least(all.ours_cpu, all.count));
-    if (bench->sgemm)
-        printf(" | OpenBLAS %7.1f, ratio %.2f | least CPU time, ratio %.2f", flops / median(all.theirs, all.count),
-               median(all.theirs, all.count) / ours,
-               least(all.theirs_cpu, all.count) / least(all.ours_cpu, all.count));
-    printf("  (%d)\n", all.count);
-    (void)fflush(stdout);
-    return CLF_SUCCESS;
+    if (status == CLF_SUCCESS)
+        print_samples(bench, s, &all, label);
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++)
+        free(each[i]->at);
+    return status;
 }
 
 static clf_status fill(bench *bench, const clf_tensor *tensor, float *values)
@@ -241,7 +187,7 @@ int main(int argc, char **argv)
         const clf_device_info *info = clf_device_get_info(bench.device);
         bench.threads = info->compute_units;
         if (info->type & CL_DEVICE_TYPE_CPU)
-            find_openblas(&bench);
+            bench.compared = clf__bench_blas_open(&bench.blas);
         printf("%s, %s\n", info->name, clf_dtype_name(dtype));
         for (size_t i = 0; i < sizeof shapes / sizeof shapes[0] && status == CLF_SUCCESS; i++) {
             const shape *s = &shapes[i];

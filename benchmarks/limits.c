@@ -1,6 +1,7 @@
 /* What a device reaches at most: copying memory, and multiply-adds in registers. Both are small kernels over numbers of
  * one, four and sixteen lanes, because devices differ in which of them they like; the fastest of each counts. */
 #include "bench.h"
+#include "clocks.h"
 
 #include <stdio.h>
 #include <stdlib.h>

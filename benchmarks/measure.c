@@ -1,5 +1,6 @@
 /* Timing one pass: warm up, then repeat on the device's clock and on the wall's. */
 #include "bench.h"
+#include "clocks.h"
 
 enum { LEAST_REPEATS = 5, MOST_REPEATS = 50, PEER_RUNS = 9 };
 

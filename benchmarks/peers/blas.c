@@ -1,38 +1,20 @@
-/* OpenBLAS, loaded when it is wanted. */
+#include "openblas.h"
 #include "peers.h"
 
-#include <dlfcn.h>
-
-typedef void (*sgemm_function)(int order, int transpose_a, int transpose_b, int m, int n, int k, float alpha,
-                               const float *a, int lda, const float *b, int ldb, float beta, float *c, int ldc);
-
-static sgemm_function sgemm;
-
-/* ISO C has no conversion from dlsym's pointer to a function; POSIX promises that it works. */
-static void find_symbol(void *library, const char *name, void *function)
-{
-    *(void **)function = dlsym(library, name);
-}
+static clf__bench_blas blas;
 
 int peer_blas_open(void)
 {
-    void *library = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
-    void (*set_threads)(int count) = NULL;
-
-    if (!library)
+    if (!clf__bench_blas_open(&blas))
         return 0;
-    find_symbol(library, "openblas_set_num_threads", &set_threads);
-    find_symbol(library, "cblas_sgemm", &sgemm);
-    if (set_threads)
-        set_threads(1);
-    return sgemm && set_threads;
+    blas.set_threads(1);
+    return 1;
 }
 
 void peer_gemm(peer_turn turned, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
                float beta, float *c, int ldc)
 {
-    enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 };
-
-    sgemm(ROW_MAJOR, turned & TURN_A ? TRANSPOSE : NO_TRANSPOSE, turned & TURN_B ? TRANSPOSE : NO_TRANSPOSE, m, n, k,
-          alpha, a, lda, b, ldb, beta, c, ldc);
+    blas.sgemm(CLF__BENCH_ROW_MAJOR, turned & TURN_A ? CLF__BENCH_TRANSPOSED : CLF__BENCH_PLAIN,
+               turned & TURN_B ? CLF__BENCH_TRANSPOSED : CLF__BENCH_PLAIN, m, n, k, alpha, a, lda, b, ldb, beta, c,
+               ldc);
 }

@@ -6,6 +6,7 @@
  *     clf_bench_peers pocl 2048 favor,nystrom 21
  */
 #include "bench.h"
+#include "clocks.h"
 #include "peers.h"
 
 #include <math.h>
@@ -14,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { HEADS = 8, WIDTH = 64, MOST_THREADS = 256, MOST_REPEATS = 101 };
@@ -79,40 +79,24 @@ static void run_stage(const pair *p, const peer_stage *stage)
         pthread_join(members[i].thread, NULL);
 }
 
-/* Seconds of the wall's clock and of all cores together: the latter hardly see other processes. */
-typedef struct seconds {
-    double wall, cpu;
-} seconds;
-
-static seconds read_clocks(void)
+static clf__bench_clocks run_part(clf__bench_fixture *fixture, clf_status *status)
 {
-    return (seconds){ clf__bench_now(), (double)clock() / CLOCKS_PER_SEC };
-}
-
-static seconds since(seconds start)
-{
-    const seconds end = read_clocks();
-    return (seconds){ end.wall - start.wall, end.cpu - start.cpu };
-}
-
-static seconds run_part(clf__bench_fixture *fixture, clf_status *status)
-{
-    const seconds start = read_clocks();
+    const clf__bench_clocks start = clf__bench_clocks_now();
 
     if ((*status = clf__bench_enqueue(fixture, NULL)) == CLF_SUCCESS)
         *status = (clf_status)clFinish(clf_device_queue(fixture->device));
-    return since(start);
+    return clf__bench_clocks_since(start);
 }
 
-static seconds run_theirs(pair *p, clf_status *status)
+static clf__bench_clocks run_theirs(pair *p, clf_status *status)
 {
-    const seconds start = read_clocks();
+    const clf__bench_clocks start = clf__bench_clocks_now();
 
     if (p->peer->rival)
         return run_part(&p->rival, status);
     for (int i = 0; i < PEER_STAGES && p->peer->stages[i].run; i++)
         run_stage(p, &p->peer->stages[i]);
-    return since(start);
+    return clf__bench_clocks_since(start);
 }
 
 /* ---- setting up ------------------------------------------------------------------------------ */
@@ -246,7 +230,7 @@ typedef struct side {
     clf__bench_samples wall, cpu;
 } side;
 
-static bool add(side *to, seconds sample)
+static bool add(side *to, clf__bench_clocks sample)
 {
     return clf__bench_add(&to->wall, sample.wall) && clf__bench_add(&to->cpu, sample.cpu);
 }
@@ -278,8 +262,8 @@ static clf_status measure(pair *p, int repeats)
     clf_status status = CLF_SUCCESS;
 
     for (int i = -2; i < repeats && !status; i++) { /* two to warm up */
-        const seconds mine = run_part(&p->fixture, &status);
-        const seconds other = status ? mine : run_theirs(p, &status);
+        const clf__bench_clocks mine = run_part(&p->fixture, &status);
+        const clf__bench_clocks other = status ? mine : run_theirs(p, &status);
         if (i >= 0 && !status && (!add(&ours, mine) || !add(&theirs, other)))
             status = CLF_OUT_OF_HOST_MEMORY;
     }

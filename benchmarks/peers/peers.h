@@ -1,7 +1,7 @@
 /* Mechanisms by the library calls that they decompose into, on the host: what a program without this library would do.
  *
- * A peer is a list of stages, each with so many tasks, which as many threads as the device has units share; a task calls
- * OpenBLAS with one thread. Softmax takes one pass over a row that lies in the cache.
+ * A peer is a list of stages, each with so many tasks, which as many threads as the device has units share; a task
+ * calls OpenBLAS with one thread. Softmax takes one pass over a row that lies in the cache.
  */
 #ifndef CLF_BENCH_PEERS_H
 #define CLF_BENCH_PEERS_H
