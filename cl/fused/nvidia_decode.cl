@@ -199,7 +199,7 @@ void clf_fused_decode_nvidia(__global const clf_storage *q, long4 q_at,
     int slot = 0, next = 0; /* where the step's tile is, where the next one to come goes to */
     for (int step = 1 - CLF_STAGES; step < steps; step++) {
         if (step >= 0) {
-            WAIT_FOR_TILE();
+            clf_nv_wait_tile(CLF_STAGES);
             clf_nv_warp_barrier();
         }
         if (step + CLF_STAGES - 1 < steps) {

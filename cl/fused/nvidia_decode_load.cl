@@ -54,18 +54,6 @@
 /* Rows may see less than the tile holds. */
 #define CAREFUL (CLF_CAUSAL || CLF_EVERY_SCORE)
 
-#if CLF_STAGES == 2
-#define WAIT_FOR_TILE() clf_nv_wait(0)
-#elif CLF_STAGES == 3
-#define WAIT_FOR_TILE() clf_nv_wait(1)
-#elif CLF_STAGES == 4
-#define WAIT_FOR_TILE() clf_nv_wait(2)
-#elif CLF_STAGES == 5
-#define WAIT_FOR_TILE() clf_nv_wait(3)
-#else
-#define WAIT_FOR_TILE() clf_nv_wait(4)
-#endif
-
 /* A tile: its first key, the keys that count, and page and row of the key that this lane looked up, first + its number
  * modulo CLF_KEYS. */
 typedef struct wanted {

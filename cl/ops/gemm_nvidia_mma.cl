@@ -75,16 +75,6 @@
 #define NUMBER_bf16 CLF_BF16
 #define C_STORAGE CAT(NUMBER_, CLF_C)
 
-#if CLF_STAGES == 2
-#define WAIT_FOR_TILE() clf_nv_wait(0)
-#elif CLF_STAGES == 3
-#define WAIT_FOR_TILE() clf_nv_wait(1)
-#elif CLF_STAGES == 4
-#define WAIT_FOR_TILE() clf_nv_wait(2)
-#else
-#define WAIT_FOR_TILE() clf_nv_wait(3)
-#endif
-
 /* {first row, first column, item of the batch} of a group. */
 static int4 tile_of(int group, int8 shape)
 {
@@ -262,7 +252,7 @@ void clf_gemm_nvidia_mma(__global const type_a *a, long8 a_at, __global const ty
         clf_nv_commit();
         write += STAGE_BYTES;
     }
-    WAIT_FOR_TILE();
+    clf_nv_wait_tile(CLF_STAGES);
     barrier(CLK_LOCAL_MEM_FENCE);
     uint x[2][TALL][4], y[2][WIDE][4];
     read_step(read + a_lane, read + b_lane, 0, x[0], y[0]);
@@ -271,7 +261,7 @@ void clf_gemm_nvidia_mma(__global const type_a *a, long8 a_at, __global const ty
         for (int n = 0; n < STEPS; n++) {
             if (n == STEPS - 1) { /* the first step of the next tile; behind the barrier this one is read by all */
                 read = read + STAGE_BYTES == start + CLF_STAGES * STAGE_BYTES ? start : read + STAGE_BYTES;
-                WAIT_FOR_TILE();
+                clf_nv_wait_tile(CLF_STAGES);
                 barrier(CLK_LOCAL_MEM_FENCE);
             }
             read_step(read + a_lane, read + b_lane, (n + 1) % STEPS, x[(n + 1) % 2], y[(n + 1) % 2]);

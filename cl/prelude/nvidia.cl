@@ -54,6 +54,22 @@ static void clf_nv_commit(void)
 }
 #define clf_nv_wait(n) __asm__ volatile("cp.async.wait_group " #n ";" : : : "memory")
 
+/* The oldest tile of a ring has arrived: of its `stages` (2 to 6, a constant) one is multiplied, and each of the others
+ * was a group of copies. */
+static void clf_nv_wait_tile(int stages)
+{
+    if (stages == 2)
+        clf_nv_wait(0);
+    else if (stages == 3)
+        clf_nv_wait(1);
+    else if (stages == 4)
+        clf_nv_wait(2);
+    else if (stages == 5)
+        clf_nv_wait(3);
+    else
+        clf_nv_wait(4);
+}
+
 static void clf_nv_put16(uint to, uint4 x)
 {
     __asm__ volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};"
