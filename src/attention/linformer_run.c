@@ -3,6 +3,7 @@
 #include "component/random.h"
 #include "core/status.h"
 #include "ops/lanes.h"
+#include "tensor/tensor.h"
 
 /* Is the result dropped out once more? */
 static bool drops_again(const linformer_config *c, const clf_args *args)
@@ -12,7 +13,7 @@ static bool drops_again(const linformer_config *c, const clf_args *args)
 
 static uint64_t reserve(clf_plan *plan, const clf_tensor *tensor, bool keep)
 {
-    const uint64_t bytes = (uint64_t)clf_tensor_elements(tensor) * clf_dtype_size(tensor->dtype);
+    const uint64_t bytes = clf__tensor_bytes(tensor);
     return keep && (clf_plan_passes(plan) & CLF_BACKWARD) ? clf_plan_saved(plan, bytes)
                                                           : clf_plan_workspace(plan, bytes);
 }

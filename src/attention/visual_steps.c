@@ -1,5 +1,6 @@
 /* Shapes and places of everything that visual attention computes; see visual_steps.h. */
 #include "attention/visual_steps.h"
+#include "tensor/tensor.h"
 #include <math.h>
 
 enum { STRETCHES = 64 }; /* partial sums of the gradients of near and far, at most */
@@ -45,7 +46,7 @@ void clf__visual_reserve(const visual_context *c)
     for (int i = 0; i < BUFFERS; i++) {
         const visual_buffer which = (visual_buffer)i;
         const clf_tensor tensor = clf__visual_buffer(c, which);
-        const uint64_t bytes = (uint64_t)clf_tensor_elements(&tensor) * clf_dtype_size(tensor.dtype);
+        const uint64_t bytes = clf__tensor_bytes(&tensor);
         const clf_tensor *input = &c->args->io[CLF_QKV_Q], *output = &c->args->io[CLF_QKV_OUT];
         const clf_tensor *grads[2] = { &c->args->grad[CLF_QKV_Q], &c->args->grad[CLF_QKV_OUT] };
         const clf_tensor *user = which == BUFFER_X ? input : output, *gradient = grads[which == BUFFER_OUT];

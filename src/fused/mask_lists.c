@@ -3,6 +3,7 @@
 #include "component/plan.h"
 #include "fused/family.h"
 #include "fused/sparse.h"
+#include "tensor/tensor.h"
 #include <stdio.h>
 
 enum { ITEMS = 64 }; /* of a group that looks at a tile; CPUs: one */
@@ -46,11 +47,6 @@ static double numbers_of(const extents *e)
     return (double)e->lists * (double)e->heads * (double)e->batches * (1 + 4 * (double)e->entries);
 }
 
-static double bytes_of(const clf_tensor *tensor)
-{
-    return (double)clf_tensor_elements(tensor) * (double)clf_dtype_size(tensor->dtype);
-}
-
 clf__fused_listing clf__fused_listing_of(const clf__fused_problem *problem, const clf__fused_tile *tile)
 {
     if (problem->blocks)
@@ -58,7 +54,8 @@ clf__fused_listing clf__fused_listing_of(const clf__fused_problem *problem, cons
     if (!problem->mask_mod)
         return CLF__FUSED_UNLISTED;
     const extents e = extents_of(problem, tile);
-    const double tensors = bytes_of(&problem->q) + bytes_of(&problem->k) + bytes_of(&problem->v) + bytes_of(&problem->out);
+    const double tensors = (double)(clf__tensor_bytes(&problem->q) + clf__tensor_bytes(&problem->k) +
+                                     clf__tensor_bytes(&problem->v) + clf__tensor_bytes(&problem->out));
     const double numbers = numbers_of(&e);
 
     return e.entries > 1 && numbers < INT32_MAX && numbers * sizeof(cl_int) <= tensors ? CLF__FUSED_LISTED_SNIPPET

@@ -1,5 +1,6 @@
 /* Parts over the table clf_attention_io_qkv that add nothing to fused attention but an order. */
 #include "fused/fused.h"
+#include "tensor/tensor.h"
 #include <math.h>
 
 clf__fused_problem clf__fused_problem_qkv(const clf_args *args, float scale, float dropout)
@@ -44,11 +45,6 @@ clf_status clf__fused_backward_part(clf_run *run, const clf__fused_problem *prob
     return clf__fused_backward(run, fused, problem);
 }
 
-static double bytes_of(const clf_tensor *tensor)
-{
-    return tensor->rank == 0 ? 0 : (double)clf_tensor_elements(tensor) * (double)clf_dtype_size(tensor->dtype);
-}
-
 void clf__fused_work(const clf_args *args, double pairs, int pass, clf_work *work)
 {
     const int64_t *q = args->io[CLF_QKV_Q].shape, *v = args->io[CLF_QKV_V].shape;
@@ -56,5 +52,6 @@ void clf__fused_work(const clf_args *args, double pairs, int pass, clf_work *wor
     work->flops = 2 * (double)q[0] * (double)q[1] * pairs * (double)(q[3] + v[3]) * (pass == CLF_BACKWARD ? 2.5 : 1);
     work->bytes = 0;
     for (int i = 0; i <= CLF_QKV_LSE; i++)
-        work->bytes += bytes_of(&args->io[i]) + (pass == CLF_BACKWARD ? bytes_of(&args->grad[i]) : 0);
+        work->bytes += (double)clf__tensor_bytes(&args->io[i]) +
+                       (pass == CLF_BACKWARD ? (double)clf__tensor_bytes(&args->grad[i]) : 0);
 }

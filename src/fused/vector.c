@@ -2,6 +2,7 @@
 #include "fused/family.h"
 #include "fused/sparse.h"
 #include "component/plan.h"
+#include "tensor/tensor.h"
 #include <stdio.h>
 
 enum {
@@ -67,11 +68,6 @@ static bool supports(const clf_device *device, const clf__fused_problem *problem
     return clf__fused_grid_fits(problem, 8, 1, why, size);
 }
 
-static uint64_t elements(const clf_tensor *tensor)
-{
-    return (uint64_t)clf_tensor_elements(tensor);
-}
-
 static void reserve(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
 {
     const int64_t *q = problem->q.shape;
@@ -82,9 +78,9 @@ static void reserve(clf_plan *plan_, const clf__fused_problem *problem, clf__fus
                                                    sizeof(float));
     /* One kernel writes both gradients: what nobody wants goes to scratch. */
     if (!has_k)
-        fused->unwanted_k = clf_plan_workspace(plan_, elements(&problem->k) * clf_dtype_size(problem->k.dtype));
+        fused->unwanted_k = clf_plan_workspace(plan_, clf__tensor_bytes(&problem->k));
     if (!has_v)
-        fused->unwanted_v = clf_plan_workspace(plan_, elements(&problem->v) * clf_dtype_size(problem->v.dtype));
+        fused->unwanted_v = clf_plan_workspace(plan_, clf__tensor_bytes(&problem->v));
 }
 
 /* The tiles of a pass: lists for blocks of queries, and for blocks of keys. */

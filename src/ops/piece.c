@@ -1,11 +1,12 @@
 /* Reserving and finding tensors of a part's own. */
 #include "ops/piece.h"
+#include "tensor/tensor.h"
 
 void clf__piece_reserve(clf_plan *plan, clf__piece *piece, bool saved, clf_dtype dtype, int rank, const int64_t *shape)
 {
     piece->tensor = clf_tensor_view(NULL, dtype, rank, shape);
     piece->saved = saved;
-    const uint64_t bytes = (uint64_t)clf_tensor_elements(&piece->tensor) * clf_dtype_size(dtype);
+    const uint64_t bytes = clf__tensor_bytes(&piece->tensor);
     piece->at = saved ? clf_plan_saved(plan, bytes) : clf_plan_workspace(plan, bytes);
 }
 

@@ -17,6 +17,9 @@ bool clf__tensor_is_injective(const clf_tensor *tensor);
  * gets long the answer is true. Absent tensors, empty ones and those without memory overlap nothing. */
 bool clf__tensors_overlap(const clf_tensor *a, const clf_tensor *b);
 
+/* Of its elements side by side, without the gaps that strides leave; 0 when it is absent. */
+uint64_t clf__tensor_bytes(const clf_tensor *tensor);
+
 /* F32, F16 or BF16: what kernels compute with. */
 bool clf__is_floating(clf_dtype dtype);
 
