@@ -1,5 +1,6 @@
 /* The provider for NVIDIA GPUs from sm_80 on: products of f16 and bf16 on tensor cores. */
 #include "ops/gemm_provider.h"
+#include "tensor/tensor.h"
 #include <stdio.h>
 
 /* See cl/ops/gemm_nvidia_mma.cl for the names. */
@@ -74,7 +75,7 @@ static clf_status plan(clf_plan *plan_, const clf__gemm_product *p, clf__gemm_ch
     char more[192];
 
     (void)snprintf(more, sizeof more, "-DCLF_STORAGE=%d -DCLF_ROWS=%d -DCLF_COLUMNS=%d -DCLF_DOWN=%d -DCLF_ACROSS=%d "
-                   "-DCLF_DEPTH=%d -DCLF_STAGES=%d", p->a.dtype == CLF_F16 ? 1 : 2, t->rows, t->columns, t->down,
+                   "-DCLF_DEPTH=%d -DCLF_STAGES=%d", clf__storage_number(p->a.dtype), t->rows, t->columns, t->down,
                    t->across, t->depth, t->stages);
     choice->rows = t->rows;
     choice->columns = t->columns;
