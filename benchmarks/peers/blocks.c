@@ -1,5 +1,10 @@
-/* Sequences in blocks of rows. */
+/* Tasks of a stage: heads, and sequences in blocks of rows. */
 #include "peers.h"
+
+int peer_heads(const peer_problem *p)
+{
+    return p->heads;
+}
 
 int peer_blocks(const peer_problem *p)
 {

@@ -5,11 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-static int heads_of(const peer_problem *p)
-{
-    return p->heads;
-}
-
 static size_t scratch_size(const peer_problem *p)
 {
     const size_t features = (size_t)p->marks;
@@ -39,8 +34,8 @@ static void sum_keys(const peer_problem *p, const float *k, const float *v, floa
         largest = top > largest ? top : largest;
     }
     memset(sums, 0, (size_t)p->marks * sizeof *sums);
-    for (int first = 0; first < p->length; first += PEER_ROWS) {
-        const int rows = p->length - first < PEER_ROWS ? p->length - first : PEER_ROWS;
+    for (int block = 0; block < peer_blocks(p); block++) {
+        const int first = block * PEER_ROWS, rows = peer_rows_of(p, block);
         for (int row = 0; row < rows; row++) {
             float *to = phi + (size_t)row * (size_t)p->marks;
             make_features(u + (size_t)(first + row) * (size_t)drawn, drawn, norm[first + row] + largest, to);
@@ -60,8 +55,8 @@ static void favor(const peer_problem *p, int h, float *scratch)
     float *state = some + (size_t)PEER_ROWS * (size_t)drawn, *sums = state + (size_t)p->marks * (size_t)p->width;
 
     sum_keys(p, p->k + at, p->v + at, u, phi, state, sums);
-    for (int first = 0; first < p->length; first += PEER_ROWS) {
-        const int rows = p->length - first < PEER_ROWS ? p->length - first : PEER_ROWS;
+    for (int block = 0; block < peer_blocks(p); block++) {
+        const int first = block * PEER_ROWS, rows = peer_rows_of(p, block);
         const size_t from = at + (size_t)first * (size_t)p->width;
         peer_gemm(PLAIN, rows, drawn, p->width, sqrtf(p->scale), p->q + from, p->width, p->parameter[0], drawn, 0, some,
                   drawn);
@@ -83,5 +78,5 @@ const peer peer_favor = {
     .marks = 448,
     .parameters = { "buffer:feature_map.features" },
     .scratch = scratch_size,
-    .stages = { { heads_of, favor } },
+    .stages = { { peer_heads, favor } },
 };

@@ -6,11 +6,6 @@
 
 enum { MOST_MARKS = 1024, ITERATIONS = 6 };
 
-static int heads_of(const peer_problem *p)
-{
-    return p->heads;
-}
-
 static const float *head(const peer_problem *p, const float *tensor, int h)
 {
     return tensor + (size_t)h * (size_t)p->length * (size_t)p->width;
@@ -22,8 +17,8 @@ static void attend(const peer_problem *p, int h, const float *keys, const float 
     const float *q = head(p, p->q, h);
     float *out = p->out + (head(p, p->q, h) - p->q);
 
-    for (int first = 0; first < p->length; first += PEER_ROWS) {
-        const int rows = p->length - first < PEER_ROWS ? p->length - first : PEER_ROWS;
+    for (int block = 0; block < peer_blocks(p); block++) {
+        const int first = block * PEER_ROWS, rows = peer_rows_of(p, block);
         const size_t at = (size_t)first * (size_t)p->width;
         peer_gemm(TURN_B, rows, p->marks, p->width, p->scale, q + at, p->width, keys, p->width, 0, scores, p->marks);
         peer_softmax(scores, rows, p->marks, p->marks);
@@ -66,7 +61,7 @@ const peer peer_linformer = {
     .marks = 256,
     .parameters = { "E.weight", "F.weight" },
     .scratch = scratch_size,
-    .stages = { { heads_of, linformer } },
+    .stages = { { peer_heads, linformer } },
 };
 
 /* ---- nystrom --------------------------------------------------------------------------------- */
@@ -145,7 +140,7 @@ const peer peer_nystrom = {
     .knob = "num_landmarks",
     .marks = 64,
     .scratch = nystrom_scratch,
-    .stages = { { heads_of, nystrom } },
+    .stages = { { peer_heads, nystrom } },
 };
 
 /* ---- orthoformer ----------------------------------------------------------------------------- */
@@ -205,5 +200,5 @@ const peer peer_orthoformer = {
     .marks = 32,
     .config = "{\"semantics\": \"xformers\", \"rng.randint.0\": [0, 0, 0, 0, 0, 0, 0, 0]}",
     .scratch = scratch_size,
-    .stages = { { heads_of, orthoformer } },
+    .stages = { { peer_heads, orthoformer } },
 };

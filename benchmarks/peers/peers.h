@@ -44,8 +44,9 @@ typedef struct peer {
 
 extern const peer *const peers[]; /* ended by NULL */
 
-/* ---- blocks.c: tasks that are PEER_ROWS rows, the last one's fewer -------------------------------------- */
+/* ---- blocks.c: tasks of a stage: heads, and blocks of PEER_ROWS rows, the last one's fewer ----------------- */
 
+int peer_heads(const peer_problem *problem);
 int peer_blocks(const peer_problem *problem);
 int peer_blocks_of_heads(const peer_problem *problem);
 int peer_rows_of(const peer_problem *problem, int block);
