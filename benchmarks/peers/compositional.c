@@ -8,7 +8,7 @@ enum { RULES = 8, PROJECTIONS = 3, WEIGHT_OUT = 6, BIAS_OUT = 7, WEIGHT_SCORE = 
 
 static size_t tokens(const peer_problem *p)
 {
-    return (size_t)p->length * (size_t)p->model;
+    return peer_at(p->length, p->model);
 }
 
 static size_t shared_size(const peer_problem *p)
@@ -18,28 +18,27 @@ static size_t shared_size(const peer_problem *p)
 
 static size_t scratch_size(const peer_problem *p)
 {
-    return (size_t)PEER_ROWS * (size_t)(p->length + p->model + RULES);
+    return peer_at(PEER_ROWS, p->length + p->model + RULES);
 }
 
 static void spread_bias(const float *bias, int rows, int columns, float *to)
 {
     for (int row = 0; row < rows; row++)
-        memcpy(to + (size_t)row * (size_t)columns, bias, (size_t)columns * sizeof *to);
+        memcpy(to + peer_at(row, columns), bias, (size_t)columns * sizeof *to);
 }
 
 /* q, k and v of some tokens. */
 static void project(const peer_problem *p, int block, float *scratch)
 {
     const float *const tensors[PROJECTIONS] = { p->q, p->k, p->v };
-    const size_t first = (size_t)(block * PEER_ROWS);
-    const int rows = peer_rows_of(p, block);
+    const int first = block * PEER_ROWS, rows = peer_rows_of(p, block);
 
     for (int i = 0; i < PROJECTIONS; i++) {
-        float *to = p->shared + (size_t)i * tokens(p) + first * (size_t)p->model;
+        float *to = p->shared + (size_t)i * tokens(p) + peer_at(first, p->model);
         for (int h = 0; h < p->heads; h++)
             for (int row = 0; row < rows; row++)
-                memcpy(scratch + row * p->model + h * p->width,
-                       tensors[i] + ((size_t)h * (size_t)p->length + first + (size_t)row) * (size_t)p->width,
+                memcpy(scratch + peer_at(row, p->model) + peer_at(h, p->width),
+                       tensors[i] + peer_at(h * p->length + first + row, p->width),
                        (size_t)p->width * sizeof *to);
         spread_bias(p->parameter[2 * i + 1], rows, p->model, to);
         peer_gemm(TURN_B, rows, p->model, p->model, 1, scratch, p->model, p->parameter[2 * i], p->model, 1, to,
@@ -51,39 +50,38 @@ static void project(const peer_problem *p, int block, float *scratch)
 static void retrieve(const peer_problem *p, int task, float *scratch)
 {
     const int h = task % p->heads, block = task / p->heads, rows = peer_rows_of(p, block), value = p->model / RULES;
-    const float *q = p->shared + (size_t)(block * PEER_ROWS) * (size_t)p->model, *k = p->shared + tokens(p),
+    const float *q = p->shared + peer_at(block * PEER_ROWS, p->model), *k = p->shared + tokens(p),
                 *v = k + tokens(p);
-    float *composed = p->shared + PROJECTIONS * tokens(p) + (size_t)(block * PEER_ROWS) * (size_t)p->model;
-    float *scores = scratch, *found = scores + (size_t)PEER_ROWS * (size_t)p->length;
+    float *composed = p->shared + PROJECTIONS * tokens(p) + peer_at(block * PEER_ROWS, p->model);
+    float *scores = scratch, *found = scores + peer_at(PEER_ROWS, p->length);
 
-    peer_gemm(TURN_B, rows, p->length, p->width, p->scale, q + h * p->width, p->model, k + h * p->width, p->model, 0,
-              scores, p->length);
+    peer_gemm(TURN_B, rows, p->length, p->width, p->scale, q + peer_at(h, p->width), p->model, k + peer_at(h, p->width),
+              p->model, 0, scores, p->length);
     peer_softmax(scores, rows, p->length, p->length);
     peer_gemm(PLAIN, rows, p->model, p->length, 1, scores, p->length, v, p->model, 0, found, p->model);
     for (int row = 0; row < rows; row++) {
-        const float *retrieved = found + row * p->model;
-        float weight[RULES], *to = composed + row * p->model + h * p->width;
+        const float *retrieved = found + peer_at(row, p->model);
+        float weight[RULES], *to = composed + peer_at(row, p->model) + peer_at(h, p->width);
         for (int r = 0; r < RULES; r++)
-            weight[r] = peer_dot(retrieved + r * value, p->parameter[WEIGHT_SCORE], value);
+            weight[r] = peer_dot(retrieved + peer_at(r, value), p->parameter[WEIGHT_SCORE], value);
         peer_softmax(weight, 1, RULES, RULES);
         memset(to, 0, (size_t)value * sizeof *to);
         for (int r = 0; r < RULES; r++)
-            peer_add(to, weight[r], retrieved + r * value, value);
+            peer_add(to, weight[r], retrieved + peer_at(r, value), value);
     }
 }
 
 static void finish(const peer_problem *p, int block, float *scratch)
 {
-    const size_t first = (size_t)(block * PEER_ROWS);
-    const int rows = peer_rows_of(p, block);
+    const int first = block * PEER_ROWS, rows = peer_rows_of(p, block);
 
     spread_bias(p->parameter[BIAS_OUT], rows, p->model, scratch);
-    peer_gemm(TURN_B, rows, p->model, p->model, 1, p->shared + PROJECTIONS * tokens(p) + first * (size_t)p->model,
+    peer_gemm(TURN_B, rows, p->model, p->model, 1, p->shared + PROJECTIONS * tokens(p) + peer_at(first, p->model),
               p->model, p->parameter[WEIGHT_OUT], p->model, 1, scratch, p->model);
     for (int h = 0; h < p->heads; h++)
         for (int row = 0; row < rows; row++)
-            memcpy(p->out + ((size_t)h * (size_t)p->length + first + (size_t)row) * (size_t)p->width,
-                   scratch + row * p->model + h * p->width, (size_t)p->width * sizeof *scratch);
+            memcpy(p->out + peer_at(h * p->length + first + row, p->width),
+                   scratch + peer_at(row, p->model) + peer_at(h, p->width), (size_t)p->width * sizeof *scratch);
 }
 
 const peer peer_compositional;

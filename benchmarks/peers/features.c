@@ -24,11 +24,11 @@ static void sum_keys(const peer_problem *p, const float *k, const float *v, floa
 {
     const int drawn = p->marks / 2;
     const float scale = sqrtf(p->scale);
-    float *norm = u + (size_t)p->length * (size_t)drawn, largest = -INFINITY;
+    float *norm = u + peer_at(p->length, drawn), largest = -INFINITY;
 
     peer_gemm(PLAIN, p->length, drawn, p->width, scale, k, p->width, p->parameter[0], drawn, 0, u, drawn);
     for (int row = 0; row < p->length; row++) {
-        const float *x = k + (size_t)row * (size_t)p->width, *logits = u + (size_t)row * (size_t)drawn;
+        const float *x = k + peer_at(row, p->width), *logits = u + peer_at(row, drawn);
         norm[row] = 0.5f * p->scale * peer_dot(x, x, p->width);
         const float top = fmaxf(peer_largest(logits, 1, drawn), peer_largest(logits, -1, drawn)) - norm[row];
         largest = top > largest ? top : largest;
@@ -37,11 +37,11 @@ static void sum_keys(const peer_problem *p, const float *k, const float *v, floa
     for (int block = 0; block < peer_blocks(p); block++) {
         const int first = block * PEER_ROWS, rows = peer_rows_of(p, block);
         for (int row = 0; row < rows; row++) {
-            float *to = phi + (size_t)row * (size_t)p->marks;
-            make_features(u + (size_t)(first + row) * (size_t)drawn, drawn, norm[first + row] + largest, to);
+            float *to = phi + peer_at(row, p->marks);
+            make_features(u + peer_at(first + row, drawn), drawn, norm[first + row] + largest, to);
             peer_add(sums, 1, to, p->marks);
         }
-        peer_gemm(TURN_A, p->marks, p->width, rows, 1, phi, p->marks, v + (size_t)first * (size_t)p->width, p->width,
+        peer_gemm(TURN_A, p->marks, p->width, rows, 1, phi, p->marks, v + peer_at(first, p->width), p->width,
                   first > 0, state, p->width);
     }
 }
@@ -49,20 +49,20 @@ static void sum_keys(const peer_problem *p, const float *k, const float *v, floa
 static void favor(const peer_problem *p, int h, float *scratch)
 {
     const int drawn = p->marks / 2;
-    const size_t at = (size_t)h * (size_t)p->length * (size_t)p->width;
-    float *u = scratch, *phi = u + (size_t)p->length * (size_t)(drawn + 1),
-          *some = phi + (size_t)PEER_ROWS * (size_t)p->marks;
-    float *state = some + (size_t)PEER_ROWS * (size_t)drawn, *sums = state + (size_t)p->marks * (size_t)p->width;
+    const size_t at = peer_at(h * p->length, p->width);
+    float *u = scratch, *phi = u + peer_at(p->length, drawn + 1),
+          *some = phi + peer_at(PEER_ROWS, p->marks);
+    float *state = some + peer_at(PEER_ROWS, drawn), *sums = state + peer_at(p->marks, p->width);
 
     sum_keys(p, p->k + at, p->v + at, u, phi, state, sums);
     for (int block = 0; block < peer_blocks(p); block++) {
         const int first = block * PEER_ROWS, rows = peer_rows_of(p, block);
-        const size_t from = at + (size_t)first * (size_t)p->width;
+        const size_t from = at + peer_at(first, p->width);
         peer_gemm(PLAIN, rows, drawn, p->width, sqrtf(p->scale), p->q + from, p->width, p->parameter[0], drawn, 0, some,
                   drawn);
         for (int row = 0; row < rows; row++) {
-            const float *logits = some + (size_t)row * (size_t)drawn;
-            float *to = phi + (size_t)row * (size_t)p->marks;
+            const float *logits = some + peer_at(row, drawn);
+            float *to = phi + peer_at(row, p->marks);
             make_features(logits, drawn, fmaxf(peer_largest(logits, 1, drawn), peer_largest(logits, -1, drawn)), to);
             peer_scale(to, 1 / peer_dot(to, sums, p->marks), p->marks);
         }

@@ -8,7 +8,7 @@ enum { MOST_MARKS = 1024, ITERATIONS = 6 };
 
 static const float *head(const peer_problem *p, const float *tensor, int h)
 {
-    return tensor + (size_t)h * (size_t)p->length * (size_t)p->width;
+    return tensor + peer_at(h * p->length, p->width);
 }
 
 /* out = softmax(scale q keys^T) values, some rows at a time. */
@@ -19,7 +19,7 @@ static void attend(const peer_problem *p, int h, const float *keys, const float 
 
     for (int block = 0; block < peer_blocks(p); block++) {
         const int first = block * PEER_ROWS, rows = peer_rows_of(p, block);
-        const size_t at = (size_t)first * (size_t)p->width;
+        const size_t at = peer_at(first, p->width);
         peer_gemm(TURN_B, rows, p->marks, p->width, p->scale, q + at, p->width, keys, p->width, 0, scores, p->marks);
         peer_softmax(scores, rows, p->marks, p->marks);
         peer_gemm(PLAIN, rows, p->width, p->marks, 1, scores, p->marks, values, p->width, 0, out + at, p->width);
@@ -45,11 +45,11 @@ static size_t scratch_size(const peer_problem *p)
 
 static void linformer(const peer_problem *p, int h, float *scratch)
 {
-    const int side = p->marks * p->width;
+    const size_t side = peer_at(p->marks, p->width);
 
     for (int i = 0; i < 2; i++)
         peer_gemm(PLAIN, p->marks, p->width, p->length, 1, p->parameter[i], p->length, head(p, i ? p->v : p->k, h),
-                  p->width, 0, scratch + i * side, p->width);
+                  p->width, 0, scratch + (i ? side : 0), p->width);
     attend(p, h, scratch, scratch + side, scratch + 2 * side);
 }
 
@@ -70,9 +70,9 @@ static void means(const peer_problem *p, const float *x, float *to)
 {
     const int segment = p->length / p->marks;
 
-    memset(to, 0, (size_t)(p->marks * p->width) * sizeof *to);
+    memset(to, 0, peer_at(p->marks, p->width) * sizeof *to);
     for (int row = 0; row < segment * p->marks; row++)
-        peer_add(to + row / segment * p->width, 1 / (float)segment, x + (size_t)row * (size_t)p->width, p->width);
+        peer_add(to + peer_at(row / segment, p->width), 1 / (float)segment, x + peer_at(row, p->width), p->width);
 }
 
 /* to = identity I - from */
@@ -97,7 +97,7 @@ static float *invert(int size, float *const work[4])
     }
     for (int i = 0; i < size * size; i++)
         z[i] = k[i % size * size + i / size] / largest;
-    float *next = u + size * size;
+    float *next = u + peer_at(size, size);
     for (int n = 0; n < ITERATIONS; n++) {
         peer_gemm(PLAIN, size, size, size, 1, k, size, z, size, 0, a, size);
         shift(size, 7, a, u);
@@ -106,19 +106,19 @@ static float *invert(int size, float *const work[4])
         peer_gemm(PLAIN, size, size, size, 1, a, size, u, size, 0, next, size);
         shift(size, 13, next, u);
         peer_gemm(PLAIN, size, size, size, 0.25f, z, size, u, size, 0, next, size);
-        memcpy(z, next, (size_t)(size * size) * sizeof *z);
+        memcpy(z, next, peer_at(size, size) * sizeof *z);
     }
     return z;
 }
 
 static size_t nystrom_scratch(const peer_problem *p)
 {
-    return scratch_size(p) + (size_t)p->marks * (size_t)p->marks;
+    return scratch_size(p) + peer_at(p->marks, p->marks);
 }
 
 static void nystrom(const peer_problem *p, int h, float *scratch)
 {
-    const int side = p->marks * p->width, square = p->marks * p->marks;
+    const size_t side = peer_at(p->marks, p->width), square = peer_at(p->marks, p->marks);
     float *queries = scratch, *keys = queries + side, *values = keys + side, *mixed = values + side;
     float *work[4] = { mixed + side, mixed + side + square, mixed + side + 2 * square, mixed + side + 3 * square };
     float *scores = work[3] + 2 * square;
@@ -151,15 +151,15 @@ static void choose(const peer_problem *p, const float *q, float *to, float *unit
     int newest = 0, chosen[MOST_MARKS];
 
     for (int row = 0; row < p->length; row++) {
-        float *x = unit + (size_t)row * (size_t)p->width;
-        memcpy(x, q + (size_t)row * (size_t)p->width, (size_t)p->width * sizeof *x);
+        float *x = unit + peer_at(row, p->width);
+        memcpy(x, q + peer_at(row, p->width), (size_t)p->width * sizeof *x);
         peer_scale(x, 1 / sqrtf(peer_dot(x, x, p->width)), p->width);
         nearest[row] = 0;
     }
     for (int l = 0; l < p->marks; l++) {
         float best = INFINITY;
         chosen[l] = newest;
-        peer_gemm(TURN_B, p->length, 1, p->width, 1, unit, p->width, unit + (size_t)newest * (size_t)p->width, p->width,
+        peer_gemm(TURN_B, p->length, 1, p->width, 1, unit, p->width, unit + peer_at(newest, p->width), p->width,
                   0, nearest + p->length, 1);
         nearest[newest] = 10;
         for (int row = 0, last = newest; row < p->length; row++) {
@@ -178,16 +178,16 @@ static void choose(const peer_problem *p, const float *q, float *to, float *unit
             chosen[n - 1] = swap;
         }
     for (int l = 0; l < p->marks; l++)
-        memcpy(to + l * p->width, q + (size_t)chosen[l] * (size_t)p->width, (size_t)p->width * sizeof *to);
+        memcpy(to + peer_at(l, p->width), q + peer_at(chosen[l], p->width), (size_t)p->width * sizeof *to);
 }
 
 static void orthoformer(const peer_problem *p, int h, float *scratch)
 {
-    const int side = p->marks * p->width;
+    const size_t side = peer_at(p->marks, p->width);
     float *marks = scratch, *values = marks + side, *scores = values + side;
-    float *unit = scores + (size_t)p->marks * (size_t)(p->length + PEER_ROWS);
+    float *unit = scores + peer_at(p->marks, p->length + PEER_ROWS);
 
-    choose(p, head(p, p->q, h), marks, unit, unit + (size_t)p->length * (size_t)p->width);
+    choose(p, head(p, p->q, h), marks, unit, unit + peer_at(p->length, p->width));
     summarise(p, h, marks, values, scores);
     attend(p, h, marks, values, scores);
 }

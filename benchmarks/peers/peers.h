@@ -44,6 +44,12 @@ typedef struct peer {
 
 extern const peer *const peers[]; /* ended by NULL */
 
+/* Numbers of so many rows, which is where the next one begins. */
+static inline size_t peer_at(int rows, int columns)
+{
+    return (size_t)rows * (size_t)columns;
+}
+
 /* ---- blocks.c: tasks of a stage: heads, and blocks of PEER_ROWS rows, the last one's fewer ----------------- */
 
 int peer_heads(const peer_problem *problem);
