@@ -179,6 +179,9 @@ static clf_status make_quantised(const clf__bench_case *what, const clf_io *tabl
     }
     int64_t    shape[CLF_MAX_RANK];
     const int  rank = shape_of(what, &table[i], shape);
+    if (rank == 0) {
+        return CLF_INVALID_VALUE; /* no descriptor has one: nothing would share a scale */
+    }
     int64_t   *last = &shape[rank - 1];
     const int64_t width = *last;
     *last = width * bits / 8;

@@ -68,8 +68,8 @@ static clf_status visual_initialise(const void *config, const clf_parameter *wha
 {
     const int weight = (int)(what - clf__visual_parameters) / 2 * 2;
     const int64_t channels = ((const visual_config *)config)->base.dim_model;
-    const int64_t in = weight == VISUAL_NEAR  ? VISUAL_NEAR_SIZE * VISUAL_NEAR_SIZE
-                       : weight == VISUAL_FAR ? VISUAL_FAR_SIZE * VISUAL_FAR_SIZE
+    const int64_t in = weight == VISUAL_NEAR  ? (int64_t)VISUAL_NEAR_SIZE * VISUAL_NEAR_SIZE
+                       : weight == VISUAL_FAR ? (int64_t)VISUAL_FAR_SIZE * VISUAL_FAR_SIZE
                                               : channels;
     int64_t shape[CLF_MAX_RANK] = { 0 }, count = 1;
     int rank;

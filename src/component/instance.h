@@ -29,7 +29,7 @@ struct clf_instance {
 
 /* Asked before every instance is created: the registry's known-answer check. */
 typedef clf_status clf__gate(clf_device *device, const clf_component *component);
-void       clf__instance_set_gate(clf__gate *gate);
+void       clf__instance_set_gate(clf__gate *asked);
 
 void       clf__instance_retain(clf_instance *instance);
 /* Gradients of all parameters, so that running a plan needs no allocation. */

@@ -8,7 +8,7 @@ enum {
                CLF__FUSED_BLOCKS | CLF__FUSED_ZERO_KEYS
 };
 
-enum { VECTOR_ROWS = 16, PORTABLE_ROWS = 4, PORTABLE_LANES = 16 };
+enum { VECTOR_ROWS = 16, PORTABLE_ROWS = 4, PORTABLE_LANES = 16, PORTABLE_ITEMS = PORTABLE_ROWS * PORTABLE_LANES };
 
 static bool supports(const clf__fused_problem *problem, int rows, int items, char *why, size_t size)
 {
@@ -85,12 +85,12 @@ static bool portable_supports(const clf_device *device, const clf__fused_problem
     const clf_capabilities *has = clf_device_get_capabilities(device);
 
     (void)passes;
-    if (has->max_work_group < PORTABLE_ROWS * PORTABLE_LANES) {
-        (void)snprintf(why, size, "a group of %d work-items is more than %zu", PORTABLE_ROWS * PORTABLE_LANES,
+    if (has->max_work_group < PORTABLE_ITEMS) {
+        (void)snprintf(why, size, "a group of %d work-items is more than %zu", PORTABLE_ITEMS,
                        has->max_work_group);
         return false;
     }
-    return supports(problem, PORTABLE_ROWS, PORTABLE_ROWS * PORTABLE_LANES, why, size);
+    return supports(problem, PORTABLE_ROWS, PORTABLE_ITEMS, why, size);
 }
 
 static int rounded(int64_t width)
@@ -105,7 +105,7 @@ static clf_status portable_plan(clf_plan *plan_, const clf__fused_problem *probl
     (void)snprintf(more, sizeof more, "-DCLF_BLOCKS=1 -DCLF_ROWS=%d -DCLF_SIDE=%d", PORTABLE_ROWS, PORTABLE_LANES);
     for (int pass = 0; pass < 2; pass++) {
         fused->rows[pass] = PORTABLE_ROWS;
-        fused->items[pass] = PORTABLE_ROWS * PORTABLE_LANES;
+        fused->items[pass] = PORTABLE_ITEMS;
     }
     return plan(plan_, problem, clf__fused_gather_portable.name, rounded(problem->q.shape[3]),
                 rounded(problem->v.shape[3]), more, fused);

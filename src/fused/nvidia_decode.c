@@ -26,7 +26,7 @@ static uint64_t local_bytes(const clf__fused_problem *problem, const ring *r)
     const uint64_t passing = WARPS * (uint64_t)(r->stages * r->keys) * key;
     const uint64_t sums = WARPS * (uint64_t)clf__decode_rows(problem) * (uint64_t)((s.value_width + 15) / 16 * 16) * 4;
 
-    return (passing > sums ? passing : sums) + 16 + WARPS * 128;
+    return (passing > sums ? passing : sums) + 16 + (uint64_t)WARPS * 128;
 }
 
 static const ring *choose(const clf_device *device, const clf__fused_problem *problem)

@@ -146,7 +146,7 @@ static clf_status write_lists(const search *s, int64_t items, int64_t lists, int
         order_lists(*data + item * lists, lists, longest, next, *data + all + 1 + item * lists);
     memcpy(next, *data, (size_t)all * sizeof *next);
     for (size_t i = 0; i < s->count; i++) {
-        int32_t *entry = *data + entries + 4 * next[s->all[i].list]++;
+        int32_t *entry = *data + entries + 4 * (ptrdiff_t)next[s->all[i].list]++;
         memcpy(entry, s->all[i].entry, sizeof s->all[i].entry);
         entry[3] += (int32_t)bits;
     }

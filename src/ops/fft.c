@@ -97,7 +97,7 @@ static clf_status make_constant(clf_plan *plan, const complex2 *values, int coun
 
     if (!table)
         return clf__no_memory(2 * (size_t)count * sizeof *table);
-    for (int i = 0; i < count; i++) {
+    for (size_t i = 0; i < (size_t)count; i++) {
         table[2 * i] = (float)values[i].re;
         table[2 * i + 1] = (float)values[i].im;
     }
@@ -134,7 +134,7 @@ static clf_status make_chirp(clf_plan *plan, clf__fft *fft, const complex2 *root
 static clf_status make_tables(clf_plan *plan, clf__fft *fft)
 {
     const size_t inner = (size_t)fft->inner;
-    complex2 *roots = malloc(3 * inner * sizeof *roots);
+    complex2 *roots = calloc(3 * inner, sizeof *roots);
 
     if (!roots)
         return clf__no_memory(3 * inner * sizeof *roots);

@@ -29,8 +29,8 @@ static uint64_t local_bytes(const tile *t)
 
 static double groups_of(const tile *t, const clf__gemm_product *p)
 {
-    return (double)((p->rows + t->rows - 1) / t->rows) * (double)((p->columns + t->columns - 1) / t->columns) *
-           (double)clf__gemm_items(p);
+    const int64_t down = (p->rows + t->rows - 1) / t->rows, across = (p->columns + t->columns - 1) / t->columns;
+    return (double)down * (double)across * (double)clf__gemm_items(p);
 }
 
 /* The first tile that the device can hold and that leaves no compute unit without work; else the smallest. */

@@ -49,8 +49,9 @@ bool clf__gemm_own_fits(const clf__gemm_product *p, int rows, int columns, int i
         !fits_matrix("bias", p->bias_along == CLF__GEMM_BIAS_ROWS ? p->rows : p->columns, 1, p->bias.step, why, size))
         return false;
     /* Divided before multiplied: extents may be anything here. */
-    const double groups = (double)((p->rows + rows - 1) / rows) * (double)((p->columns + columns - 1) / columns) *
-                          (double)p->batch[0] * (double)p->batch[1] * (double)p->batch[2];
+    const int64_t down = (p->rows + rows - 1) / rows, across = (p->columns + columns - 1) / columns;
+    const double groups = (double)down * (double)across * (double)p->batch[0] * (double)p->batch[1] *
+                          (double)p->batch[2];
     if (groups * items <= (double)UINT32_MAX && groups <= (double)INT_MAX && p->rows <= INT_MAX - rows &&
         p->columns <= INT_MAX - columns)
         return true;

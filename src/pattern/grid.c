@@ -40,7 +40,8 @@ static const int32_t *spans(const int32_t *words)
 /* The keys of one line along the last axis: line `line`, where the query's is `own` at `place`. */
 static int32_t line_of(const int32_t *words, int32_t slab, int32_t line, int32_t place, int32_t size, int32_t *keys)
 {
-    const int32_t least = spans(words)[2 * slab], most = spans(words)[2 * slab + 1];
+    const int32_t *span = spans(words) + 2 * (ptrdiff_t)slab;
+    const int32_t least = span[0], most = span[1];
     const int32_t first = place - most > 0 ? place - most : 0, end = place + most < size ? place + most + 1 : size;
     int32_t count = 0;
 

@@ -24,7 +24,7 @@ static int64_t extent_of(char axis)
     case 'S':
         return LENGTH;
     case 'M':
-        return HEADS * WIDTH;
+        return (int64_t)HEADS * WIDTH;
     default:
         return WIDTH;
     }

@@ -148,7 +148,7 @@ static clf_status make_instance(clf_device *device, const clf_fused_attention *p
 clf_status clf_fused_attention_plan(clf_device *device, const clf_fused_attention *problem,
                                     const clf_plan_options *options, clf_plan **plan)
 {
-    clf_fused_attention p;
+    clf_fused_attention p = { 0 };
     clf_plan_options wanted = { .passes = CLF_FORWARD };
     clf_instance *instance = NULL;
     clf_status status;
@@ -169,7 +169,7 @@ clf_status clf_fused_attention_plan(clf_device *device, const clf_fused_attentio
 
 clf_status clf_fused_attention_supported(clf_device *device, const clf_fused_attention *problem, int passes, char **why)
 {
-    clf_fused_attention p;
+    clf_fused_attention p = { 0 };
     clf_instance *instance = NULL;
     clf__text reasons = { 0 };
     clf_status status;
@@ -197,7 +197,7 @@ static clf_status run(clf_plan *plan, const clf_fused_attention *problem, int pa
                       clf_buffer saved, cl_command_queue queue, cl_uint n_wait, const cl_event *wait, cl_event *event)
 {
     const clf_component *component = NULL;
-    clf_fused_attention p;
+    clf_fused_attention p = { 0 };
     clf_status status = check_problem(problem, &p);
 
     if (!status)
