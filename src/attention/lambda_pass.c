@@ -1,6 +1,7 @@
 /* The passes of lambda over one chunk of items. */
 #include "attention/lambda_pass.h"
 #include "ops/lanes.h"
+#include "tensor/tensor.h"
 
 static int64_t items_of(const lambda_chunk *chunk)
 {
@@ -184,7 +185,7 @@ static clf_status own_back(lambda_chunk *chunk)
 static clf_status windows(lambda_chunk *chunk)
 {
     const lambda_state *s = chunk->state;
-    const cl_long2 at = { { (cl_long)(chunk->table.offset / clf_dtype_size(chunk->table.dtype)), chunk->table.strides[0] } };
+    const cl_long2 at = { { clf__tensor_start(&chunk->table), chunk->table.strides[0] } };
     clf_binder binder = clf_bind(s->kernel[LAMBDA_WINDOWS]);
 
     clf_bind_mem(&binder, chunk->table.mem);

@@ -1,6 +1,7 @@
 /* nystrom's kernels in order: backward. */
 #include "attention/nystrom_run.h"
 #include "ops/lanes.h"
+#include "tensor/tensor.h"
 
 static clf_status softmax_back(const nystrom_call *call)
 {
@@ -55,7 +56,7 @@ static clf_status gather(const nystrom_call *call, const clf_tensor *from, const
 
 static void bind_weight(clf_binder *binder, const clf_tensor *weight)
 {
-    const cl_long at = (cl_long)(weight->offset / clf_dtype_size(weight->dtype));
+    const cl_long at = clf__tensor_start(weight);
 
     clf_bind_mem(binder, weight->mem);
     clf_bind_value(binder, &at, sizeof at);
@@ -82,7 +83,7 @@ static clf_status convolution_back(const nystrom_call *call, const clf_tensor *k
 static clf_status weights_back(const nystrom_call *call, const clf_tensor *keep)
 {
     const clf_tensor *v = &call->args->io[CLF_QKV_V], *sums = &call->piece[TAPS];
-    const cl_long at = (cl_long)(sums->offset / sizeof(float));
+    const cl_long at = clf__tensor_start(sums);
     const cl_int4 shape = { { (cl_int)sums->shape[0], (cl_int)sums->shape[1], (cl_int)sums->shape[2] } };
     const cl_int length = call->state->taps;
     clf_binder taps = clf_bind(call->state->taps_sum), weights = clf_bind(call->state->weights);

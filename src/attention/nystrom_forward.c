@@ -1,6 +1,7 @@
 /* nystrom's kernels in order: forward, and what both passes begin with. */
 #include "attention/nystrom_run.h"
 #include "ops/lanes.h"
+#include "tensor/tensor.h"
 
 /* The rows of q that are padding are known when there are as many as keys. */
 static clf_tensor keep_of_queries(const nystrom_call *call)
@@ -102,8 +103,7 @@ static clf_status make_values(const nystrom_call *call)
 static clf_status finish(const nystrom_call *call)
 {
     const clf_tensor *io = call->args->io, all = { .rank = 0 };
-    const cl_long weight_at = call->weight.rank ? (cl_long)(call->weight.offset / clf_dtype_size(call->weight.dtype))
-                                                : 0;
+    const cl_long weight_at = clf__tensor_start(&call->weight);
     const cl_int taps = call->state->taps;
     clf_binder binder = clf_bind(call->state->finish);
 

@@ -1,6 +1,7 @@
 /* Landmarks by orthogonality, by k-means or at random: what is enqueued for it. */
 #include "attention/orthoformer_select.h"
 #include "ops/lanes.h"
+#include "tensor/tensor.h"
 #include <limits.h>
 
 static int64_t items_of(const orthoformer_selection *s)
@@ -125,7 +126,7 @@ static void bind_nothing(clf_binder *binder)
 
 static void bind_tensor(clf_binder *binder, const clf_tensor *tensor)
 {
-    const cl_long at = (cl_long)(tensor->offset / clf_dtype_size(tensor->dtype));
+    const cl_long at = clf__tensor_start(tensor);
 
     clf_bind_mem(binder, tensor->mem);
     clf_bind_value(binder, &at, sizeof at);

@@ -1,6 +1,7 @@
 /* Single steps of visual attention, and both passes. */
 #include "attention/visual_steps.h"
 #include "ops/lanes.h"
+#include "tensor/tensor.h"
 
 enum { CELLS = 4 }; /* as in cl/attention/visual.cl */
 
@@ -54,7 +55,7 @@ static clf_status fetch(const visual_context *c, const clf_tensor *tensor, visua
 
 static void bind(clf_binder *binder, clf_tensor tensor)
 {
-    const cl_long at = (cl_long)(tensor.offset / clf_dtype_size(tensor.dtype));
+    const cl_long at = clf__tensor_start(&tensor);
 
     clf_bind_mem(binder, tensor.mem);
     clf_bind_value(binder, &at, sizeof at);

@@ -84,11 +84,10 @@ void clf__fused_options(const clf__fused_problem *problem, int width, int value_
 
 void clf__fused_bind(clf_binder *binder, const clf_tensor *tensor)
 {
-    const size_t size = clf_dtype_size(tensor->dtype);
-    const cl_long4 at = tensor->rank == 0 ? (cl_long4){ { 0 } }
-                                          : (cl_long4){ { (cl_long)(tensor->offset / size), tensor->strides[0],
-                                                          tensor->strides[1], tensor->strides[2] } };
+    cl_long4 at = { { 0 } };
 
+    if (tensor->rank > 0)
+        at = (cl_long4){ { clf__tensor_start(tensor), tensor->strides[0], tensor->strides[1], tensor->strides[2] } };
     clf_bind_mem(binder, tensor->rank == 0 ? NULL : tensor->mem);
     clf_bind_value(binder, &at, sizeof at);
 }
@@ -123,7 +122,7 @@ void clf__fused_bind_changes(clf_binder *binder, const clf__fused_problem *probl
     if (problem->softcap != 0)
         clf_bind_value(binder, &problem->softcap, sizeof problem->softcap);
     if (alibi->rank > 0) {
-        const cl_long2 at = { { (cl_long)(alibi->offset / sizeof(float)), alibi->strides[0] } };
+        const cl_long2 at = { { clf__tensor_start(alibi), alibi->strides[0] } };
         const cl_int ahead = (cl_int)problem->ahead;
         clf_bind_mem(binder, alibi->mem);
         clf_bind_value(binder, &at, sizeof at);
@@ -131,7 +130,7 @@ void clf__fused_bind_changes(clf_binder *binder, const clf__fused_problem *probl
     }
     for (int i = 0; i < CLF__FUSED_EXTRA; i++)
         if (problem->extra_name[i]) {
-            const cl_long at = (cl_long)(problem->extra[i].offset / clf_dtype_size(problem->extra[i].dtype));
+            const cl_long at = clf__tensor_start(&problem->extra[i]);
             clf_bind_mem(binder, problem->extra[i].mem);
             clf_bind_value(binder, &at, sizeof at);
         }

@@ -2,6 +2,7 @@
  * (Flash-Decoding: Dao et al. 2023). Forward only; they differ in one kernel. */
 #include "fused/decode.h"
 #include "component/plan.h"
+#include "tensor/tensor.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -171,7 +172,7 @@ static void bind_index(clf_binder *binder, const clf_tensor *tensor)
     cl_long2 at = { { 0 } };
 
     if (tensor->rank > 0)
-        at = (cl_long2){ { (cl_long)(tensor->offset / sizeof(cl_int)), tensor->strides[0] } };
+        at = (cl_long2){ { clf__tensor_start(tensor), tensor->strides[0] } };
     clf_bind_mem(binder, tensor->rank == 0 ? NULL : tensor->mem);
     clf_bind_value(binder, &at, sizeof at);
 }

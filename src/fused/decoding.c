@@ -104,8 +104,8 @@ static clf_binder bind_merge(cl_kernel kernel, const clf_tensor *chunks, const c
                              const clf_tensor *out, const clf_tensor *lse)
 {
     const int64_t *s = chunks->strides, *l = lse_chunks->strides, *extent = out->shape;
-    const cl_long offset = (cl_long)(chunks->offset / clf_dtype_size(chunks->dtype)), lse_step = l[3];
-    const cl_long lse_offset = (cl_long)(lse_chunks->offset / sizeof(float));
+    const cl_long offset = clf__tensor_start(chunks), lse_step = l[3];
+    const cl_long lse_offset = clf__tensor_start(lse_chunks);
     const cl_long4 strides = { { s[0], s[1], s[2], s[3] } }, lse_strides = { { l[0], l[1], l[2], 0 } };
     const cl_int count = (cl_int)chunks->shape[0];
     const cl_int4 shape = { { (cl_int)extent[0], (cl_int)extent[1], (cl_int)extent[2], (cl_int)extent[3] } };
@@ -113,8 +113,7 @@ static clf_binder bind_merge(cl_kernel kernel, const clf_tensor *chunks, const c
     clf_binder binder = clf_bind(kernel);
 
     if (lse)
-        lse_at = (cl_long8){ { (cl_long)(lse->offset / sizeof(float)), lse->strides[0], lse->strides[1],
-                               lse->strides[2] } };
+        lse_at = (cl_long8){ { clf__tensor_start(lse), lse->strides[0], lse->strides[1], lse->strides[2] } };
     clf_bind_mem(&binder, chunks->mem);
     clf_bind_value(&binder, &offset, sizeof offset);
     clf_bind_value(&binder, &strides, sizeof strides);
@@ -165,8 +164,8 @@ clf_status clf_quantise(clf_device *device, const clf_tensor *x, int bits, int g
     if (bits != 8 && bits != 4)
         return clf__fail(CLF_OUT_OF_RANGE, "argument 'bits' is %d: 8 and 4 are possible", bits);
     if (group < 16 || group % 16 || x->shape[3] % group)
-        return clf__fail(CLF_OUT_OF_RANGE, "argument 'group' is %d: it must be a multiple of 16 that divides the width %lld",
-                         group, (long long)x->shape[3]);
+        return clf__fail(CLF_OUT_OF_RANGE, "argument 'group' is %d: it must be a multiple of 16 that divides the width "
+                         "%lld", group, (long long)x->shape[3]);
     for (int axis = 0; axis < 3 && !status; axis++) {
         status = check_extent(&a[1], axis, x->shape[axis]);
         status = status ? status : check_extent(&a[2], axis, x->shape[axis]);

@@ -1,6 +1,7 @@
 /* The gradient of an additive mask: a kernel of its own behind the family's backward pass. */
 #include "fused/family.h"
 #include "component/plan.h"
+#include "tensor/tensor.h"
 #include <stdio.h>
 
 static bool is_wanted(const clf__fused_problem *problem)
@@ -13,7 +14,8 @@ bool clf__fused_grad_mask_fits(const clf__fused_problem *p, char *why, size_t si
     if (!is_wanted(p))
         return true;
     if (p->q_starts.rank > 0 || p->k_lengths.rank > 0 || p->block_table.rank > 0 || p->blocks) {
-        (void)snprintf(why, size, "the gradient of a mask does not go with sequences of different lengths, pages or patterns");
+        (void)snprintf(why, size, "the gradient of a mask does not go with sequences of different lengths, pages "
+                       "or patterns");
         return false;
     }
     if (clf_tensor_elements(&p->grad_mask) <= INT32_MAX)
@@ -45,10 +47,9 @@ clf_status clf__fused_grad_mask_run(clf_run *run, const clf__fused *fused, const
 
     if (!is_wanted(problem))
         return CLF_SUCCESS;
-    const cl_long8 at = { { (cl_long)(gradient->offset / clf_dtype_size(gradient->dtype)), strides[0], strides[1],
-                            strides[2], strides[3] } };
+    const cl_long8 at = { { clf__tensor_start(gradient), strides[0], strides[1], strides[2], strides[3] } };
     const cl_int4 extents = { { (cl_int)shape[0], (cl_int)shape[1], (cl_int)shape[2], (cl_int)shape[3] } };
-    const cl_int group = problem->k.shape[1] > 0 ? (cl_int)(problem->q.shape[1] / problem->k.shape[1]) : 1;
+    const cl_int group = clf__fused_groups(problem);
     const size_t local = (size_t)(tile * tile);
     const size_t tiles = (size_t)((shape[2] + tile - 1) / tile * ((shape[3] + tile - 1) / tile) * shape[0] * shape[1]);
     const size_t global = tiles * local;

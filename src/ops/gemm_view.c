@@ -53,7 +53,7 @@ static clf_status matrix_of(const clf_tensor *tensor, const char *name, int dept
     const int64_t along = stride(tensor, depth), across = stride(tensor, 1 - depth);
 
     *matrix = (clf__gemm_matrix){ .mem = tensor->mem, .dtype = tensor->dtype,
-                                  .offset = (int64_t)(tensor->offset / clf_dtype_size(tensor->dtype)) };
+                                  .offset = clf__tensor_start(tensor) };
     if (along == 1 || (across != 1 && extent(tensor, depth) <= 1)) {
         matrix->along_depth = true;
         matrix->step = across;
@@ -146,7 +146,7 @@ clf_status clf__gemm_view(const clf__gemm_problem *problem, clf__gemm_product *p
         p->batch[i] = extent(&problem->c, 4 - i);
     if (problem->bias.rank > 0) {
         p->bias = (clf__gemm_matrix){ .mem = problem->bias.mem, .dtype = problem->bias.dtype,
-                                      .offset = (int64_t)(problem->bias.offset / clf_dtype_size(problem->bias.dtype)),
+                                      .offset = clf__tensor_start(&problem->bias),
                                       .step = problem->bias.strides[0] };
         p->bias_along = CLF__GEMM_BIAS_COLUMNS;
     }

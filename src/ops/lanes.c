@@ -33,8 +33,7 @@ int64_t clf__lanes_blocks(int lanes, int64_t channels)
 
 void clf__lanes_bind(clf_binder *binder, const clf_tensor *tensor)
 {
-    const cl_long4 at = { { (cl_long)(tensor->offset / clf_dtype_size(tensor->dtype)), tensor->strides[0],
-                            tensor->strides[1], tensor->strides[2] } };
+    const cl_long4 at = { { clf__tensor_start(tensor), tensor->strides[0], tensor->strides[1], tensor->strides[2] } };
 
     clf_bind_mem(binder, tensor->mem);
     clf_bind_value(binder, &at, sizeof at);

@@ -1,12 +1,13 @@
 /* Masks as kernel arguments. */
 #include "pattern/bind.h"
+#include "tensor/tensor.h"
 
 void clf__bind_mask(clf_binder *binder, const clf_tensor *mask)
 {
     cl_long8 at = { { 0 } };
 
     if (mask->rank > 0) {
-        at.s[0] = (cl_long)(mask->offset / clf_dtype_size(mask->dtype));
+        at.s[0] = clf__tensor_start(mask);
         at.s[1] = mask->strides[0];
         at.s[2] = mask->rank == 4 ? mask->strides[1] : 0;
         at.s[3] = mask->strides[mask->rank - 2];

@@ -83,6 +83,11 @@ uint64_t clf__tensor_bytes(const clf_tensor *tensor)
     return tensor->rank == 0 ? 0 : (uint64_t)clf_tensor_elements(tensor) * clf_dtype_size(tensor->dtype);
 }
 
+int64_t clf__tensor_start(const clf_tensor *tensor)
+{
+    return tensor->rank == 0 ? 0 : (int64_t)(tensor->offset / clf_dtype_size(tensor->dtype));
+}
+
 bool clf_tensor_is_contiguous(const clf_tensor *tensor)
 {
     int64_t expected = 1;

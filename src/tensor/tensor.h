@@ -20,6 +20,9 @@ bool clf__tensors_overlap(const clf_tensor *a, const clf_tensor *b);
 /* Of its elements side by side, without the gaps that strides leave; 0 when it is absent. */
 uint64_t clf__tensor_bytes(const clf_tensor *tensor);
 
+/* Where its first element is in its memory, in elements, as kernels count; 0 when it is absent. */
+int64_t clf__tensor_start(const clf_tensor *tensor);
+
 /* F32, F16 or BF16: what kernels compute with. */
 bool clf__is_floating(clf_dtype dtype);
 
