@@ -2,8 +2,8 @@
  *
  * The queries of all heads that read one head of keys are rows of one small matrix, so that keys and values are read
  * once: row r is query r % Nq of head first_head + r / Nq, where Nq is the sequence's own number, at most that of
- * `shape`. A group owns such a matrix and one slice of the keys, and
- * leaves for each row what it summed, relative to a base in powers of two:
+ * `shape`. A group owns such a matrix and one slice of the keys, and leaves for each row what it summed, relative to a
+ * base in powers of two:
  *
  *     sums:  [B, Hk, slices, CLF_ROWS, E rounded up to 16] floats
  *     bases: [B, Hk, slices, CLF_ROWS, 2] floats = base (-INFINITY: nothing seen), sum of the weights
@@ -96,7 +96,8 @@ static long clf_kept_at(const clf_kept_rows *rows, int k)
 static long clf_scales_at(const clf_kept_rows *rows, int k)
 {
 #if CLF_PAGES
-    return rows->scales_at + rows->pages[k / rows->page] * rows->scales_page_stride + k % rows->page * rows->scales_stride;
+    return rows->scales_at + rows->pages[k / rows->page] * rows->scales_page_stride +
+           k % rows->page * rows->scales_stride;
 #else
     return rows->scales_at + k * rows->scales_stride;
 #endif

@@ -1,8 +1,9 @@
-/* What rows hold that belong to no sequence: `value`, in results and gradients alike. These are the rows before the first
- * start and from the last one on, and the slots behind k_lengths. Rows of a sequence beyond the largest number that the
- * caller promised were not computed: they are NaN, so that a wrong promise shows.
+/* What rows hold that belong to no sequence: `value`, in results and gradients alike. These are the rows before the
+ * first start and from the last one on, and the slots behind k_lengths. Rows of a sequence beyond the largest number
+ * that the caller promised were not computed: they are NaN, so that a wrong promise shows.
  *
- * A work-item looks its row up, by halving, and goes over all heads when there is something to write; most have nothing.
+ * A work-item looks its row up, by halving, and goes over all heads when there is something to write; most have
+ * nothing.
  * NDRange: one dimension, 64 for each 64 rows of each batch. shape = {rows, batch, heads, width, sequences, most rows}.
  */
 #include "prelude/types.cl"

@@ -4,16 +4,16 @@
  *     S = K Q^T, P = exp2(S - lse)        dV += P grad_out        dP = V grad_out^T        dS = P (dP - delta)
  *                                                                                          dK += dS Q
  *
- * The scores are turned, so that weights and their gradients are left operands as they stand, as in the forward pass; lse
- * and delta belong to columns now and lie in local memory, two stages like the tiles. Each sum has one owner and one
- * order. Hand-over: one barrier a step, as in nvidia_mma_forward.cl; the numbers of the next step are written behind it
- * to the place that was read before it.
+ * The scores are turned, so that weights and their gradients are left operands as they stand, as in the forward pass;
+ * lse and delta belong to columns now and lie in local memory, two stages like the tiles. Each sum has one owner and
+ * one order. Hand-over: one barrier a step, as in nvidia_mma_forward.cl; the numbers of the next step are written
+ * behind it to the place that was read before it.
  *
  * H100, f16, 4096 queries and keys, counted as the forward pass's operations: 164 TFLOP/s at width 64 (4 warps, TALL 2,
  * 32 queries a step; 255 registers, 28 bytes spilled), 161 at width 128 (8 warps, TALL 1, 64 queries a step; 255, 20).
  * Tried and left: at width 64 TALL 1 150, 16 queries 129; at width 128 32 queries 139, 16 105. At width 128 both sums
- * take 128 registers, so a warp has 16 rows and each piece that ldmatrix fetches is used by two products only: local memory,
- * not the tensor cores, is the limit (4600 against 3050 cycles a step).
+ * take 128 registers, so a warp has 16 rows and each piece that ldmatrix fetches is used by two products only: local
+ * memory, not the tensor cores, is the limit (4600 against 3050 cycles a step).
  */
 #include "fused/nvidia_mma_tile.cl"
 #include "fused/nvidia_mma_drop.cl"
@@ -58,8 +58,8 @@ CLF_INLINE void differentiate(float s[CLF_TALL][CLF_COLUMNS / 8][4], float ds[CL
 }
 
 /* Base and mean of a tile's queries, for the step that follows: the place was read in the step before this one. */
-CLF_INLINE void load_numbers(__global const float *lse, int lse_step, __global const float *delta, int delta_step, int first,
-                         int queries, int item, __local float *bases, __local float *means)
+CLF_INLINE void load_numbers(__global const float *lse, int lse_step, __global const float *delta, int delta_step,
+                             int first, int queries, int item, __local float *bases, __local float *means)
 {
 #pragma unroll
     for (int i = item; i < CLF_COLUMNS; i += ITEMS) {

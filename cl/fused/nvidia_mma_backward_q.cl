@@ -7,8 +7,9 @@
  * five, and every sum has one owner and one order.
  *
  * H100, f16, 4096 queries and keys, both gradient kernels and delta together, counted as 2.5 times the forward pass:
- * width 64 235 (222 causal), width 128 247 (224) TFLOP/s. This kernel: width 64 4 warps, TALL 2, 64 keys, 255 registers;
- * width 128 4 warps, TALL 2, 32 keys, 255 registers and 92 bytes spilled. Without spilling, 16 keys a step: a fifth slower.
+ * width 64 235 (222 causal), width 128 247 (224) TFLOP/s. This kernel: width 64 4 warps, TALL 2, 64 keys, 255
+ * registers; width 128 4 warps, TALL 2, 32 keys, 255 registers and 92 bytes spilled. Without spilling, 16 keys a step:
+ * a fifth slower.
  */
 #include "fused/nvidia_mma_tile.cl"
 #include "fused/nvidia_mma_drop.cl"
@@ -64,8 +65,8 @@ void clf_fused_backward_q_nvidia_mma(__global const clf_storage *q, long4 q_at,
         return;
     const int q_first = tile * ROWS, q_warp = q_first + warp * CLF_TALL * 16, q_mine = q_warp + (lane >> 2);
     const matrix queries = matrix_of(q, clf_queries_at(q_at, b, h, start), q_at.w, shape.s2, shape.s5, D);
-    const matrix grads = matrix_of(grad_out, clf_queries_at(grad_out_at, b, h, start), grad_out_at.w, shape.s2, shape.s6,
-                                   E);
+    const matrix grads = matrix_of(grad_out, clf_queries_at(grad_out_at, b, h, start), grad_out_at.w, shape.s2,
+                                   shape.s6, E);
     const matrix keys = matrix_of(k, clf_keys_at(k_at, b, h, start), k_at.w, shape.s3, shape.s5, D);
     const matrix values = matrix_of(v, clf_keys_at(v_at, b, h, start), v_at.w, shape.s3, shape.s6, E);
     const float scale = clf_query_scale(factor.x), later_scale = SCALED ? 1.0f : scale;

@@ -19,8 +19,8 @@
  *     two tiles of each, one barrier                                        303 (281) / 350 (269)
  *     both registers of right operands side by side, as products want them (one move a register before), unmasked
  *     tiles in a loop of their own                                          328 (301) / 383 (334)
- * Tried and left: queries in registers 323 / -, 32 keys a step 262 / 350, one row of pieces a warp 302 / 326, eight warps
- * slower still. Tiles: 4 warps, TALL 2, 64 keys. Registers 239 / 255, spilled 0 / 24 bytes.
+ * Tried and left: queries in registers 323 / -, 32 keys a step 262 / 350, one row of pieces a warp 302 / 326, eight
+ * warps slower still. Tiles: 4 warps, TALL 2, 64 keys. Registers 239 / 255, spilled 0 / 24 bytes.
  * The rest of the time: products alone ran at 636. A step at width 128 keeps the tensor cores busy for 1530 cycles and
  * local memory for 1280 (80 ldmatrix a warp); exponentials (512) and the other arithmetic of softmax run under the
  * products of only one other warp on the same scheduler, because 255 registers allow two.

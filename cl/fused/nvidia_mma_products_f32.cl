@@ -7,9 +7,9 @@
  * first, and the result, DEEP pieces at a time, joins the sum by an ordinary, rounded addition.
  *
  * Pieces are 16 rows x 8 columns. Weights are left operands as they stand in registers: a lane holds those of keys
- * 2t and 2t + 1 of each eight, and the product, which does not care for the order in which it sums, takes them for its t
- * and t + 4. Rows that are summed over are read 16 bytes a lane, columns 4g .. 4g + 3 of each 32, which belong to four
- * products: product i of the four has column 4n + i as its n-th.
+ * 2t and 2t + 1 of each eight, and the product, which does not care for the order in which it sums, takes them for its
+ * t and t + 4. Rows that are summed over are read 16 bytes a lane, columns 4g .. 4g + 3 of each 32, which belong to
+ * four products: product i of the four has column 4n + i as its n-th.
  *
  *     keys 2t      | 4g .. 4g+3 |   b0 of four products      the lane's sums then: columns 8t + i (c[0] of product i)
  *     keys 2t + 1  | 4g .. 4g+3 |   b1 of four products      and 8t + 4 + i (c[1]), eight numbers in a row

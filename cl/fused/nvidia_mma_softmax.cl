@@ -34,8 +34,8 @@ CLF_INLINE void begin(state *own)
     }
 }
 
-/* Moves the bases where the scores of a tile ask for it; `shrink` is what the sums then lose. Answers whether any row of
- * this lane moved. */
+/* Moves the bases where the scores of a tile ask for it; `shrink` is what the sums then lose. Answers whether any row
+ * of this lane moved. */
 CLF_INLINE int rebase(float s[CLF_TALL][CLF_COLUMNS / 8][4], float scale, state *own, float shrink[CLF_TALL][2])
 {
     int moved = 0;
@@ -115,8 +115,9 @@ CLF_INLINE void soften(float s[CLF_TALL][CLF_COLUMNS / 8][4], float scale, state
 
 /* Writes the rows of out, what rounding took from them (`rest` has contiguous rows), and lse. `row` is this lane's
  * first one. A sink joins the sums here, where its weight need not fit f16. */
-CLF_INLINE void finish(const state *own, float factor, float sink, int row, int lane, int rows, int width, __global clf_storage *out,
-                   int out_step, __global clf_storage *rest, __global float *lse, int lse_step)
+CLF_INLINE void finish(const state *own, float factor, float sink, int row, int lane, int rows, int width,
+                       __global clf_storage *out, int out_step, __global clf_storage *rest, __global float *lse,
+                       int lse_step)
 {
 #pragma unroll
     for (int a = 0; a < CLF_TALL; a++)

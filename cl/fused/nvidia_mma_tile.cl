@@ -157,7 +157,8 @@ CLF_INLINE void load_tile(const matrix *m, int first, int rows, int padded, int 
 
 /* One step along the tiles of x and y that pass by, two of each in local memory: waits for this step's and asks for
  * the next ones. Their place is free, because whoever read it, in the step before, did so before this barrier; and
- * each work-item waits for its own copies, asked for a step ago, before the barrier, which then shows all of them to all. */
+ * each work-item waits for its own copies, asked for a step ago, before the barrier, which then shows all of them to
+ * all. */
 CLF_INLINE void begin_step(const matrix *x, int x_width, uint x_tiles, const matrix *y, int y_width, uint y_tiles,
                        int step, int end, int item)
 {

@@ -145,7 +145,8 @@ void clf_fused_backward_q_nvidia_wgmma(__global const clf_storage *q, long4 q_at
     if (role == 0) {
         clf_nv_registers_fewer(REGISTERS_LOAD);
         const matrix queries = matrix_of(q, clf_queries_at(q_at, b, h, (int2)(0)), q_at.w, shape.s2, shape.s5, D);
-        const matrix grads = matrix_of(grad_out, clf_queries_at(grad_out_at, b, h, (int2)(0)), grad_out_at.w, shape.s2, shape.s6, E);
+        const matrix grads = matrix_of(grad_out, clf_queries_at(grad_out_at, b, h, (int2)(0)), grad_out_at.w, shape.s2,
+                                       shape.s6, E);
         const matrix keys = matrix_of(k, clf_keys_at(k_at, b, h, (int2)(0)), k_at.w, shape.s3, shape.s5, D);
         const matrix values = matrix_of(v, clf_keys_at(v_at, b, h, (int2)(0)), v_at.w, shape.s3, shape.s6, E);
         load_all(&queries, &grads, &keys, &values, q_first, start, steps, item, q_tile, g_tile, k_tiles, v_tiles, at);

@@ -6,9 +6,9 @@
  *     warp group 2: 64 queries   ...                       sums += P V (last tile)   -- run ----------+--- wait
  *     (3: 64 queries, width 64)                            S becomes weights meanwhile
  *
- * A step starts the scores of its tile and, behind them, the sums of the tile before, whose weights are ready; while the
- * latter run, the scores become weights. With two computing groups they take turns at starting products, so that the
- * softmax of one runs under the products of the other. The loading group gives its registers away (40 of 168; the
+ * A step starts the scores of its tile and, behind them, the sums of the tile before, whose weights are ready; while
+ * the latter run, the scores become weights. With two computing groups they take turns at starting products, so that
+ * the softmax of one runs under the products of the other. The loading group gives its registers away (40 of 168; the
  * others get 232; at width 64 32 and 160 of 128). Groups stay on their compute unit and go on with more queries.
  *
  * Hand-over, without a barrier of all:
@@ -28,8 +28,9 @@
  *     pairs of equal cost                                  506 / 555 (434 / 511)      607 / 641 (519 / 583)
  * Windows look at single scores in the tiles at both ends.
  * Registers at entry 128 and 168; spilled 0 to 180 bytes, by the loading group and between tiles, none in the steps.
- * The rest of the time: at width 64 exponentials (one unit gives 16 a cycle, a step of 128 keys needs 24576); at width 128
- * the first tile of each group's queries, during which no sums run, and copies, which take an instruction for 16 bytes.
+ * The rest of the time: at width 64 exponentials (one unit gives 16 a cycle, a step of 128 keys needs 24576); at width
+ * 128 the first tile of each group's queries, during which no sums run, and copies, which take an instruction for 16
+ * bytes.
  */
 #ifndef CLF_COLUMNS
 #define CLF_COLUMNS 128

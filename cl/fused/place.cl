@@ -3,8 +3,8 @@
  * Heads: query head h reads the keys and values of head h / CLF_GROUPS: nothing is copied, and the owner of a head's
  * gradients walks over the query heads h .. h + CLF_GROUPS - 1 that share it, in that order.
  *
- * Sequences: item b is the b-th sequence. With CLF_STARTS its queries (1), its keys (2) or both (3) are some of the rows
- * of batch 0, in a row with those of the others; with CLF_LENGTHS only so many of its rows are keys.
+ * Sequences: item b is the b-th sequence. With CLF_STARTS its queries (1), its keys (2) or both (3) are some of the
+ * rows of batch 0, in a row with those of the others; with CLF_LENGTHS only so many of its rows are keys.
  *
  *     start = clf_starts(b)                  its first rows: {of q, of k}; {0, 0} where every item has its own batch
  *     shape = clf_own_shape(shape, b, start) its queries, keys and causal shift in place of the largest ones
@@ -39,7 +39,8 @@
 #define CLF_SINK(h) (-INFINITY)
 #endif
 
-/* Behind `shape`, in every kernel that has it: the tables, {offset, stride} of each, and the rows of a head of q and k. */
+/* Behind `shape`, in every kernel that has it: the tables, {offset, stride} of each, and the rows of a head of q and
+ * k. */
 #if CLF_STARTS || CLF_LENGTHS
 #define CLF_SEQUENCES 1
 #define CLF_SEQUENCE_PARAMETERS , __global const int *q_starts, long4 q_starts_at, \

@@ -8,8 +8,9 @@
  * p = exp(s - lse), dp = grad_out v^T, ds = p (dp - delta). Scores are computed twice (seven products, not five),
  * which is what it costs to have every sum owned by one group: the result does not depend on scheduling.
  *
- * Work split and lists as in portable_forward.cl; the kernel whose rows are keys has lists of tiles of queries. A work-item holds HEIGHT x WIDTH numbers of s and of dp, and HEIGHT x SHARE
- * sums of each gradient; p and ds go through the same local memory one after the other. No tops; 27 KiB for 64 x 64.
+ * Work split and lists as in portable_forward.cl; the kernel whose rows are keys has lists of tiles of queries. A
+ * work-item holds HEIGHT x WIDTH numbers of s and of dp, and HEIGHT x SHARE sums of each gradient; p and ds go through
+ * the same local memory one after the other. No tops; 27 KiB for 64 x 64.
  *
  * NDRange: one dimension, 64 for each 64 rows (delta), ITEMS for each ROWS queries or keys, in each head.
  */

@@ -93,7 +93,8 @@ void clf_fused_decode_portable(__global const clf_storage *q, long4 q_at,
                                __global const clf_f16 *v_scales, long4 v_scales_at,
                                __global const int *pages, long2 pages_at,
                                __global float *sums, long sums_at, __global float *bases, long bases_at,
-                               int4 slice, int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                               int4 slice, int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random
+                               CLF_EXTRA_PARAMETERS)
 {
     __local float queries[CLF_ROWS * WIDEST] __attribute__((aligned(64)));
     __local float parts[CLF_ROWS * CLF_ITEMS] __attribute__((aligned(64)));
@@ -136,7 +137,8 @@ void clf_fused_decode_portable(__global const clf_storage *q, long4 q_at,
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int n = item; n < CLF_ROWS * (CLF_ITEMS / PARTS); n += CLF_ITEMS) {
                 const int r = n / (CLF_ITEMS / PARTS), mine = n % (CLF_ITEMS / PARTS);
-                const float4 x = vload4(0, parts + r * CLF_ITEMS + mine * PARTS) + vload4(1, parts + r * CLF_ITEMS + mine * PARTS);
+                __local const float *part = parts + r * CLF_ITEMS + mine * PARTS;
+                const float4 x = vload4(0, part) + vload4(1, part);
                 const int one = min(r, rows - 1);
                 float score = (x.x + x.y) + (x.z + x.w);
                 score = clf_score(score, b, head * slice.x + one / shape.s2, one % shape.s2, first + j + mine, shape,

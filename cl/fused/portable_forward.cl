@@ -11,8 +11,8 @@
  * Work split: a group of ITEMS work-items owns ROWS queries of one head and walks over all keys they see; a
  * work-item holds HEIGHT x WIDTH scores and HEIGHT x SHARE(E) sums (portable_tile.cl). A row's largest score is
  * agreed on through `tops`; its sum stays split over the work-items until the end. Keys beyond the edges of
- * causal order and window are never read, tiles that nothing crosses skip masking. Masked probabilities are exactly 0; from the first infinity
- * or NaN among the values on, products skip the zeros (`wild`).
+ * causal order and window are never read, tiles that nothing crosses skip masking. Masked probabilities are exactly 0;
+ * from the first infinity or NaN among the values on, products skip the zeros (`wild`).
  *
  * Local memory, floats: operands DEPTH (ROWS + COLUMNS) or STEPS E, p COLUMNS x ROWS, tops TX x ROWS: 29 KiB for
  * 64 x 64. Registers: 64 scores and HEIGHT SHARE(E) sums. The scale is applied after the product: both passes then

@@ -91,7 +91,8 @@ typedef CAT(float, CLF_VECTOR) wide;
 #define MAKE_WIDE(f) (wide)(f(0), f(1), f(2), f(3))
 #endif
 
-/* Do the scores of a tile need a look each? Not when its first query sees its last key, and its last query its first. */
+/* Do the scores of a tile need a look each? Not when its first query sees its last key, and its last query its
+ * first. */
 #if CLF_EVERY_SCORE
 #define NEEDS_MASKING(q, queries, k, keys, shape) 1
 #else

@@ -18,8 +18,8 @@
 #define CLF_DROPOUT 0
 #endif
 
-/* What a row looks at, and number i of that: keys side by side, or those in the row of a pattern, where a key below 0 is
- * one of zeros (lists.cl). A key looks at queries in the same way. */
+/* What a row looks at, and number i of that: keys side by side, or those in the row of a pattern, where a key below 0
+ * is one of zeros (lists.cl). A key looks at queries in the same way. */
 #if CLF_BLOCKS
 #define ENTRIES(b, h, own, all) \
     (int2)(lists[clf_lists_of(lists_at, b, h) + (own)], lists[clf_lists_of(lists_at, b, h) + (own) + 1])

@@ -2,9 +2,9 @@
  *
  *     pages of [heads, page size, width]  ->  [sequences, heads, most keys, width], in the type of the queries
  *
- * A work-item writes some columns of a row: 16 on GPUs, where neighbours write neighbouring pieces; all on CPUs, sixteen
- * at a time (CLF_LANES 16). Rows behind a sequence's length stay as they are and their pages are not looked up. The time
- * is that of a copy, next to nothing beside what many queries do with each row.
+ * A work-item writes some columns of a row: 16 on GPUs, where neighbours write neighbouring pieces; all on CPUs,
+ * sixteen at a time (CLF_LANES 16). Rows behind a sequence's length stay as they are and their pages are not looked up.
+ * The time is that of a copy, next to nothing beside what many queries do with each row.
  *
  * NDRange: one dimension, a work-item for each piece of each row, rounded up. shape = {sequences, heads, keys, width,
  * page size, columns of a work-item, columns that share a scale}.

@@ -9,11 +9,11 @@
  *                dv, dk      dq (added to partial_q)   dk += ds^T x queries
  *
  * Work split: a group owns every splits-th block of CLF_KEYS keys of one head. It keeps the block's keys,
- * values, dk and dv at hand and walks over all queries that see the block, head by head where several share it. dq gathers in the group's own
- * slice of partial_q; clf_fused_backward_q_vector adds the slices, in order. So each product is computed
- * once (a kernel for dq beside one for dk and dv would compute s and dp twice: seven products, not five)
- * and the result depends on `splits` but not on scheduling. About 165 KiB of private memory with D = E = 64,
- * never more than about 270 KiB; no __local memory.
+ * values, dk and dv at hand and walks over all queries that see the block, head by head where several share it. dq
+ * gathers in the group's own slice of partial_q; clf_fused_backward_q_vector adds the slices, in order. So each product
+ * is computed once (a kernel for dq beside one for dk and dv would compute s and dp twice: seven products, not five)
+ * and the result depends on `splits` but not on scheduling. About 165 KiB of private memory with D = E = 64, never more
+ * than about 270 KiB; no __local memory.
  *
  * With CLF_BLOCKS the queries that pass are those in the block's list (lists.cl), eights of rows that see nothing of
  * it are left out of all five products.
@@ -315,8 +315,8 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
                 differentiate_tile(p + r * CLF_KEYS, ds + r * CLF_KEYS, width,
                                    CLF_EVERY_SCORE || width > seen_by_one ||
                                        clf_first_key(row + tile_rows - 1, shape) > k_first || SNIPPET_HIDES,
-                                   tile_rows, log_sum + r, log_rest + r, mean + r, b, h, row, k_first, shape, keep_scale, random,
-                                   bits, mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
+                                   tile_rows, log_sum + r, log_rest + r, mean + r, b, h, row, k_first, shape, keep_scale,
+                                   random, bits, mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
                 multiply(keys_finite, ds + r * CLF_KEYS, CLF_KEYS, 1, keys, count, dq + r * D_PADDED, D_PADDED);
             }
 #if CLF_BLOCKS

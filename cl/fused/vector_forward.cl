@@ -16,8 +16,8 @@
  *
  * Softmax: a row is relative to a base that moves only when a score exceeds it by SLACK powers of two, so
  * that most tiles are spared both the horizontal maximum and the rescaling; the sum stays a vector until
- * the end. Tiles that no edge crosses skip masking, tiles beyond the edges of causal order and window are skipped. A masked
- * probability is exactly 0, which is all that a finite value needs; blocks of values with NaN or infinity
+ * the end. Tiles that no edge crosses skip masking, tiles beyond the edges of causal order and window are skipped. A
+ * masked probability is exactly 0, which is all that a finite value needs; blocks of values with NaN or infinity
  * (noticed while packing) go through a product that skips the zeros.
  *
  * With CLF_BLOCKS the blocks of keys are those in the group's list (lists.cl), and of each only those eights of rows

@@ -1,11 +1,11 @@
 /* Complex Fourier transforms along the rows of matrices, with the columns as lanes (CLF_LANES).
  *
- * A matrix is `rows` rows of [real parts of the columns][imaginary parts of the columns], f32; the columns are padded to
- * a multiple of 16. Whatever the length, all lanes of a vector do the same, so nothing is ever shuffled.
+ * A matrix is `rows` rows of [real parts of the columns][imaginary parts of the columns], f32; the columns are padded
+ * to a multiple of 16. Whatever the length, all lanes of a vector do the same, so nothing is ever shuffled.
  *
  * clf_fft_pass is one pass of Stockham's transform of `length` = product of the radices: it reads rows length/radix
- * apart, turns them by roots of unity, transforms them, and writes them where the next pass wants them, so that the last
- * pass leaves everything in order (`before` is the product of the radices of earlier passes):
+ * apart, turns them by roots of unity, transforms them, and writes them where the next pass wants them, so that the
+ * last pass leaves everything in order (`before` is the product of the radices of earlier passes):
  *
  *     read  j + p * length / radix,  p < radix          j = 0 .. length / radix - 1,  k = j mod before
  *     turn  by w^(p * k * length / (before * radix))    w = exp(-2 pi i / length), from the table `roots`
@@ -188,8 +188,8 @@ __kernel void clf_fft_pass(__global const float *from, __global float *to, __glo
 #endif
 }
 
-/* Every row times its factor, conjugated before and after where `conjugate` says so (bits 0 and 1); rows from `given` on
- * are 0. shape: rows to write, rows given, conjugate, columns. */
+/* Every row times its factor, conjugated before and after where `conjugate` says so (bits 0 and 1); rows from `given`
+ * on are 0. shape: rows to write, rows given, conjugate, columns. */
 __kernel void clf_fft_scale(__global const float *from, __global float *to, __global const float2 *factors, long4 at,
                             int4 shape, ulong items)
 {

@@ -3,9 +3,10 @@
  *     Z <- K^T / c                                      columns, scale, start
  *     Z <- Z (13 I - A (15 I - A (7 I - A))) / 4        shift between the products, A = K Z
  *
- * Exact ones end in Z <- Z (2 I - K Z): refine. c is the largest sum of a column, of a matrix or of all of them; dots and end take the gradient of the first line
- * back to K. Matrices are contiguous, size x size, f32. A work-item for each element, column, row or matrix; sums run
- * in one order, so that results do not depend on the device's scheduling. `at` are first elements.
+ * Exact ones end in Z <- Z (2 I - K Z): refine. c is the largest sum of a column, of a matrix or of all of them; dots
+ * and end take the gradient of the first line back to K. Matrices are contiguous, size x size, f32. A work-item for
+ * each element, column, row or matrix; sums run in one order, so that results do not depend on the device's scheduling.
+ * `at` are first elements.
  */
 
 __kernel void clf_pinv_columns(__global const float *k, long k_at, __global float *sums, long sums_at, int size,
@@ -60,8 +61,8 @@ __kernel void clf_pinv_shift(__global const float *from, long from_at, __global 
     to[to_at + item] = (item / size % size == item % size ? identity : 0.0f) - from[from_at + item];
 }
 
-/* The last step of exact inverses: to = 2 I - k z, from products that are exact and sums that remember what rounding took
- * from them. In plain f32 a matrix whose condition is in the hundreds leaves k z wrong in its fourth digit. */
+/* The last step of exact inverses: to = 2 I - k z, from products that are exact and sums that remember what rounding
+ * took from them. In plain f32 a matrix whose condition is in the hundreds leaves k z wrong in its fourth digit. */
 __kernel void clf_pinv_refine(__global const float *k, long k_at, __global const float *z, long z_at,
                               __global float *to, long to_at, int size, ulong items)
 {

@@ -2,11 +2,11 @@
  *
  *     a = k z,  u = 7 I - a,  u = 15 I - a u,  u = 13 I - a u,  z = z u / 4
  *
- * All five are CLF_SIZE x CLF_SIZE in private memory, 80 KiB at 64: the second cache. Rows and columns beyond the matrix
- * are 0 in k and z, and so in every product with them. Sums run over the depth in order.
+ * All five are CLF_SIZE x CLF_SIZE in private memory, 80 KiB at 64: the second cache. Rows and columns beyond the
+ * matrix are 0 in k and z, and so in every product with them. Sums run over the depth in order.
  *
- * Against a launch for each product and each difference, of which there are some fifty, nystrom at N = 2048, 8 heads and 64
- * landmarks takes 0.7 of the time.
+ * Against a launch for each product and each difference, of which there are some fifty, nystrom at N = 2048, 8 heads
+ * and 64 landmarks takes 0.7 of the time.
  *
  * NDRange: a work-item a matrix. Build with CLF_LANES=16.
  */
@@ -49,8 +49,8 @@ static void shift(float identity, float factor, const float *from, float *to)
 /* z: the first iterate, and places for more, `step` floats apart: with `all` one for each iteration, else two that take
  * turns, of which the last is written. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
-void clf_pinv_iterate(__global const float *k, long k_at, __global float *z, long z_at, long step, int iterations, int all,
-                      int size, ulong items)
+void clf_pinv_iterate(__global const float *k, long k_at, __global float *z, long z_at, long step, int iterations,
+                      int all, int size, ulong items)
 {
     float matrix[CLF_SIZE * CLF_SIZE] __attribute__((aligned(64)));
     float inverse[CLF_SIZE * CLF_SIZE] __attribute__((aligned(64)));

@@ -129,8 +129,8 @@ static void clf_nv_product(float *c, const uint *a, uint b0, uint b1)
 #endif
 }
 
-/* The tf32 number next to x, a register of a fragment: it has 11 of a float's 24 bits. (cvt.rna.tf32 takes twice as many
- * instructions, to keep infinities and NaN what they are.) Products read no more than 11 bits of any number. */
+/* The tf32 number next to x, a register of a fragment: it has 11 of a float's 24 bits. (cvt.rna.tf32 takes twice as
+ * many instructions, to keep infinities and NaN what they are.) Products read no more than 11 bits of any number. */
 static uint clf_nv_tf32(uint x) { return (x + 0x1000) & 0xffffe000; }
 
 /* Two floats rounded to nearest even as one register of a fragment. */

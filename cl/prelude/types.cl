@@ -57,6 +57,7 @@ typedef int clf_bool;
 #define clf_fma(a, b, c) ((a) * (b) + (c))
 #endif
 
-/* For functions that take __local pointers, and for those whose arrays must stay in registers. Out of line, one whose pointer is the same in all calls may reach the
- * array by itself, and PoCL 3.1 then makes that array static: one for all groups that run at the same time. */
+/* For functions that take __local pointers, and for those whose arrays must stay in registers. Out of line, one whose
+ * pointer is the same in all calls may reach the array by itself, and PoCL 3.1 then makes that array static: one for
+ * all groups that run at the same time. */
 #define CLF_INLINE static inline __attribute__((always_inline))

@@ -54,7 +54,8 @@ typedef struct clf__fused_problem {
     /* keys and values in pages: k and v are [pages, heads, page, width], sequence s reads block_table[s][key / page] */
     clf_tensor block_table;          /* [S, most pages] i32 */
 
-    /* quantised keys and values: u8 elements of `bits` = 8, or two of 4 in each; 0 = plain. value = number * scale + shift */
+    /* quantised keys and values: u8 elements of `bits` = 8, or two of 4 in each (value = number * scale + shift); 0 =
+     * plain */
     int        bits;
     clf_tensor k_scales, v_scales;   /* f16, the axes of k and v but the last, 2 * groups: scale and shift of a group */
 
@@ -95,7 +96,7 @@ typedef struct clf__fused {
     cl_kernel unpack;                 /* pages and quantised numbers to plain rows; NULL = the family reads them */
     cl_kernel gaps[3];                /* rows of no sequence: of out, of lse, of gradients */
     int       rows[3], items[3];      /* of a group, in forward and in backward; [2] for keys if not as for queries */
-    int       most_groups;            /* of forward, which then go on with more rows; 0 = as many as there are rows for */
+    int       most_groups;            /* of forward, which then go on with more rows; 0 = one for each tile of rows */
     int       splits;                 /* slices of a gradient that are added in the end */
     bool      saves_lse;              /* the caller takes no lse, but backward needs it */
     uint64_t  lse;                    /* bytes into saved */
@@ -154,7 +155,7 @@ extern const char *const clf__fused_families[];
 const char *clf__fused_feature(const clf_device *device, const char *family, int i, int *passes);
 #define CLF__FUSED_PROGRAMS                                                                                         \
     { "fused/vector_forward.cl", "fused/vector_backward.cl", "fused/portable_forward.cl",                           \
-      "fused/portable_backward.cl", "fused/vector_decode.cl", "fused/portable_decode.cl", "fused/decode_merge.cl",      \
+      "fused/portable_backward.cl", "fused/vector_decode.cl", "fused/portable_decode.cl", "fused/decode_merge.cl",  \
       "fused/nvidia_wgmma_forward.cl", "fused/nvidia_wgmma_backward_q.cl", "fused/nvidia_wgmma_backward_kv.cl",     \
       "fused/nvidia_mma_forward.cl", "fused/nvidia_mma_backward_q.cl", "fused/nvidia_mma_backward_kv.cl",           \
       "fused/nvidia_delta.cl", "fused/reference_forward.cl", "fused/reference_backward.cl", "fused/sinks.cl",       \

@@ -1,5 +1,5 @@
-/* Lists of the tiles in which a mask snippet leaves anything, made on the device ahead of each pass: tiles that it hides
- * are skipped, and where it hides nothing it is not asked again. cl/fused/list_tiles.cl makes them. */
+/* Lists of the tiles in which a mask snippet leaves anything, made on the device ahead of each pass: tiles that it
+ * hides are skipped, and where it hides nothing it is not asked again. cl/fused/list_tiles.cl makes them. */
 #include "component/plan.h"
 #include "fused/family.h"
 #include "fused/sparse.h"

@@ -111,7 +111,9 @@ static uint64_t bytes_of(int kernel, const tile *t, clf_dtype dtype, int width, 
     const int resting = rows_of(t) * (kernel == FORWARD ? width : width + value_width);
     const int passing = 2 * t->columns * (width + value_width);
 
-    return clf_dtype_size(dtype) * (uint64_t)(resting + passing) + (kernel == BACKWARD_KV ? 16 * (uint64_t)t->columns : 0);
+    const uint64_t beside = kernel == BACKWARD_KV ? 16 * (uint64_t)t->columns : 0;
+
+    return clf_dtype_size(dtype) * (uint64_t)(resting + passing) + beside;
 }
 
 uint64_t clf__nvidia_local_memory(const clf_device *device)
@@ -126,9 +128,8 @@ static const tile *choose(const clf_device *device, const clf__fused_problem *pr
     const clf__fused_shape s = clf__fused_shape_of(problem);
     const int width = clf__nvidia_padded(s.width), value_width = clf__nvidia_padded(s.value_width);
     const int64_t count = kernel == BACKWARD_KV ? s.keys : s.queries;
-    const tile *last = NULL;
-
     const clf_dtype dtype = problem->q.dtype;
+    const tile *last = NULL;
 
     for (const tile *t = dtype == CLF_F32 ? kernels[kernel].tiles_f32 : kernels[kernel].tiles; t->widest; t++) {
         if (t->widest < width || t->widest < value_width ||
@@ -230,9 +231,9 @@ clf_status clf__nvidia_forward(clf_run *run, const clf__fused *fused, const clf_
     clf__fused_bind_numbers(&binder, problem);
     bind_rest(&binder, run, fused, problem);
     const clf__fused_shape s = clf__fused_shape_of(problem);
-    const int64_t groups = (s.queries + fused->rows[0] - 1) / fused->rows[0] * (s.batch * s.heads);
-    const size_t local = (size_t)fused->items[0];
-    const size_t global = local * (size_t)(fused->most_groups && groups > fused->most_groups ? fused->most_groups : groups);
+    const int64_t tiles = (s.queries + fused->rows[0] - 1) / fused->rows[0] * (s.batch * s.heads);
+    const int64_t groups = fused->most_groups && tiles > fused->most_groups ? fused->most_groups : tiles;
+    const size_t local = (size_t)fused->items[0], global = local * (size_t)groups;
     return clf_launch(run, &binder, 1, &global, &local);
 }
 

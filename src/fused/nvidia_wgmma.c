@@ -32,7 +32,6 @@ static uint64_t bytes_of(int kernel, const tile *t, int width, int value_width)
 {
     const int resting = 64 * t->consumers * (kernel == FORWARD ? width : width + value_width);
     const int passing = t->stages * t->columns * (width + value_width);
-
     const int beside = t->stages * (kernel == BACKWARD_KV ? 8 * t->columns + 16 : 32);
 
     return 2 * (uint64_t)(resting + passing) + (uint64_t)beside;

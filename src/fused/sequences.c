@@ -41,8 +41,8 @@ static bool is_table(const clf_tensor *table, const char *name, int64_t count, c
 }
 
 /* Tensors with starts have all sequences in batch 0, others a batch for each. */
-static bool is_in_place(const clf_tensor *tensor, const clf_tensor *starts, const char *name, int64_t sequences, char *why,
-                        size_t size)
+static bool is_in_place(const clf_tensor *tensor, const clf_tensor *starts, const char *name, int64_t sequences,
+                        char *why, size_t size)
 {
     const int64_t batch = starts->rank > 0 ? 1 : sequences;
 

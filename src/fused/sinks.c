@@ -1,5 +1,5 @@
-/* Sinks: a score of each head that has no key (Xiao et al. 2023, arXiv:2309.17453). Forward kernels begin their rows with
- * it; its gradient needs nothing but lse and delta, so it is one kernel for all families. */
+/* Sinks: a score of each head that has no key (Xiao et al. 2023, arXiv:2309.17453). Forward kernels begin their rows
+ * with it; its gradient needs nothing but lse and delta, so it is one kernel for all families. */
 #include "component/plan.h"
 #include "fused/family.h"
 

@@ -90,7 +90,9 @@ static bool by_name(clf__snippet_sort sort, const char *text, char *to, char *wh
         return false;
     }
     const clf__snippet_named *one = find(text, length);
-    const char *template = sort == CLF__SNIPPET_MASK ? one->mask_mod : sort == CLF__SNIPPET_SCORE ? one->score_mod : one->slope;
+    const char *template = sort == CLF__SNIPPET_MASK    ? one->mask_mod
+                           : sort == CLF__SNIPPET_SCORE ? one->score_mod
+                                                        : one->slope;
     if (!template) {
         (void)snprintf(why, size, "'@%s' is not %s", one->name, sorts[sort]);
         return false;

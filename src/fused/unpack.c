@@ -64,11 +64,10 @@ clf_status clf__fused_plan_unpack(clf_plan *plan, const clf__fused_problem *prob
     char options[96];
 
     for (int i = 0; i < 2; i++)
-        fused->unpacked[i] = clf_plan_workspace(plan, (uint64_t)clf_tensor_elements(rows[i]) *
-                                                          clf_dtype_size(rows[i]->dtype));
+        fused->unpacked[i] = clf_plan_workspace(plan, clf__tensor_bytes(rows[i]));
     (void)snprintf(options, sizeof options, "-DCLF_LANES=%d -DCLF_STORAGE=%d -DCLF_BITS=%d -DCLF_PAGES=%d",
-                   vectors ? 16 : 1,
-                   clf__storage_number(problem->q.dtype), problem->bits, problem->block_table.rank > 0);
+                   vectors ? 16 : 1, clf__storage_number(problem->q.dtype), problem->bits,
+                   problem->block_table.rank > 0);
     return clf__plan_kernel(plan, "fused/unpack.cl", options, "clf_fused_unpack", &fused->unpack);
 }
 

@@ -1,7 +1,7 @@
 /* Complex Fourier transforms of any length along the rows of f32 matrices; cl/ops/fft.cl tells the layout.
  *
- * Lengths whose prime factors are up to 31 are passes of those radices. Others (Bluestein) become a convolution of twice
- * that length, so that every length costs O(N log N).
+ * Lengths whose prime factors are up to 31 are passes of those radices. Others (Bluestein) become a convolution of
+ * twice that length, so that every length costs O(N log N).
  */
 #ifndef CLF_OPS_FFT_H
 #define CLF_OPS_FFT_H

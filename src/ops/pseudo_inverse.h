@@ -6,8 +6,8 @@
  * Rows and columns of K that are 0 stay 0 in Z. A singular value s converges in about log(c / s^2) / 1.2 + 2
  * iterations. The gradient is that of the iteration as it ran.
  *
- * Refined ones take one more step Z (2 I - K Z), with a residual that is exact to f32's last bit: rounding in the iteration
- * is worth the condition of K. Where the iteration has converged, the step has no part in the gradient.
+ * Refined ones take one more step Z (2 I - K Z), with a residual that is exact to f32's last bit: rounding in the
+ * iteration is worth the condition of K. Where the iteration has converged, the step has no part in the gradient.
  */
 #ifndef CLF_OPS_PSEUDO_INVERSE_H
 #define CLF_OPS_PSEUDO_INVERSE_H
