@@ -33,8 +33,8 @@ static void project(const peer_problem *p, int block, float *scratch)
     const float *const tensors[PROJECTIONS] = { p->q, p->k, p->v };
     const int first = block * PEER_ROWS, rows = peer_rows_of(p, block);
 
-    for (int i = 0; i < PROJECTIONS; i++) {
-        float *to = p->shared + (size_t)i * tokens(p) + peer_at(first, p->model);
+    for (size_t i = 0; i < PROJECTIONS; i++) {
+        float *to = p->shared + i * tokens(p) + peer_at(first, p->model);
         for (int h = 0; h < p->heads; h++)
             for (int row = 0; row < rows; row++)
                 memcpy(scratch + peer_at(row, p->model) + peer_at(h, p->width),
