@@ -130,8 +130,10 @@ static clf_status favor_forward(clf_run *run)
 {
     const favor_state *s = clf_plan_state(clf_run_plan(run), sizeof *s);
 
-    return clf__favor_run(run, s->mean ? clf__favor_mean_forward : s->causal ? clf__favor_causal_forward
-                                                                             : clf__favor_full_forward);
+    return clf__favor_run(run, s->mean     ? clf__favor_mean_forward
+                               : s->causal ? clf__favor_causal_forward
+                               : s->vector ? clf__favor_vector_forward
+                                           : clf__favor_full_forward);
 }
 
 static clf_status favor_backward(clf_run *run)
@@ -159,8 +161,8 @@ CLF_REGISTER_ATTENTION(favor) = {
     .summary = "softmax attention through random features, in linear time",
     .paper = "Choromanski et al. 2020, arXiv:2009.14794",
     .config = CLF_SCHEMA(favor_config, favor_fields),
-    .programs = { "attention/favor.cl", "attention/favor_causal.cl", "ops/gemm_vector.cl", "ops/gemm_portable.cl",
-                  "ops/gemm_nvidia_mma.cl" },
+    .programs = { "attention/favor.cl", "attention/favor_vector.cl", "attention/favor_causal.cl", "ops/gemm_vector.cl",
+                  "ops/gemm_portable.cl", "ops/gemm_nvidia_mma.cl" },
     .families = clf__lanes_families,
     .io = clf_attention_io_qkv,
     .traits = CLF_TRAIT_CAUSAL | CLF_TRAIT_KEY_PADDING_MASK | CLF_TRAIT_CROSS | CLF_TRAIT_VALUE_WIDTH |

@@ -25,6 +25,14 @@ static void set_sizes(favor_state *s, bool backward)
 {
     const int64_t most = larger(s->queries, s->keys), places = padded(s->keys, PLACES), chunks = places / PLACES;
 
+    if (s->vector) {
+        s->size[FAVOR_TOP] = s->size[FAVOR_SUM] = s->features;
+        s->size[FAVOR_STATE] = (int64_t)s->features * s->value_width;
+        for (int i = FAVOR_TOPS; s->segments > 1 && i <= FAVOR_STATES; i++)
+            s->size[i] = s->segments * s->size[i - FAVOR_TOPS + FAVOR_TOP];
+        if (!backward)
+            return;
+    }
     s->size[FAVOR_U] = (s->causal ? s->keys : most) * s->drawn_padded;
     s->size[FAVOR_PHI] = (s->causal ? places : most) * s->features;
     s->size[FAVOR_NORM] = s->keys;
@@ -71,20 +79,21 @@ static void choose_chunk(favor_state *s, int64_t floats, int64_t cores)
 
 static void reserve(clf_plan *plan, favor_state *s)
 {
-    int64_t floats = 0, places[2] = { 0, 0 };
+    int64_t floats = 0, places[3] = { 0, 0, 0 };
 
-    for (int i = 0; i < FAVOR_TOP; i++)
+    for (int i = 0; i < FAVOR_TOPS; i++)
         floats += s->size[i] = padded(s->size[i], FEATURES);
     choose_chunk(s, floats, clf_device_get_info(clf_plan_device(plan))->compute_units);
     for (int i = 0; i < FAVOR_ARRAYS; i++) {
-        const bool kept = i >= FAVOR_TOP;
-        s->start[i] = places[kept];
-        places[kept] += s->size[i] * (kept ? s->batch * s->heads : s->chunk_batches * s->chunk_heads);
+        const int piece = i >= FAVOR_TOP ? 2 : i >= FAVOR_TOPS ? 1 : 0;
+        s->start[i] = places[piece];
+        places[piece] += s->size[i] * (piece ? s->batch * s->heads : s->chunk_batches * s->chunk_heads);
     }
     s->kept_is_saved = (clf_plan_passes(plan) & CLF_BACKWARD) != 0;
     s->workspace = clf_plan_workspace(plan, (uint64_t)places[0] * sizeof(float));
-    s->kept = s->kept_is_saved ? clf_plan_saved(plan, (uint64_t)places[1] * sizeof(float))
-                               : clf_plan_workspace(plan, (uint64_t)places[1] * sizeof(float));
+    s->parts = clf_plan_workspace(plan, (uint64_t)places[1] * sizeof(float));
+    s->kept = s->kept_is_saved ? clf_plan_saved(plan, (uint64_t)places[2] * sizeof(float))
+                               : clf_plan_workspace(plan, (uint64_t)places[2] * sizeof(float));
 }
 
 static void describe(clf_plan *plan, favor_state *s)
@@ -115,6 +124,7 @@ static void describe(clf_plan *plan, favor_state *s)
     s->keep_scale = dropout < 1 ? 1 / (1 - dropout) : 0;
     s->chunk_batches = larger(1, s->batch);
     s->chunk_heads = larger(1, s->heads);
+    clf__favor_vector_choose(s, clf_device_get_info(clf_plan_device(plan))->compute_units);
 }
 
 static clf_status make_kernels(clf_plan *plan, favor_state *s)
@@ -123,15 +133,20 @@ static clf_status make_kernels(clf_plan *plan, favor_state *s)
         "clf_favor_norms", "clf_favor_keys", "clf_favor_queries", "clf_favor_fold", "clf_favor_columns",
         "clf_favor_rho", "clf_favor_copy", "clf_favor_drop", "clf_favor_finish", "clf_favor_mean",
         "clf_favor_prefix", "clf_favor_weights", "clf_favor_factors", "clf_favor_scan", "clf_favor_pairs",
-        "clf_favor_gradient",
+        "clf_favor_gradient", "clf_favor_vector_keys", "clf_favor_vector_merge", "clf_favor_vector_queries",
     };
     char options[CLF__LANES_OPTIONS];
     clf_status status = CLF_SUCCESS;
 
     clf__lanes_options(s->lanes, clf_plan_args(plan)->io[CLF_QKV_Q].dtype, "", options, sizeof options);
-    for (int i = 0; i < (s->causal ? FAVOR_KERNELS : FAVOR_FULL_KERNELS) && status == CLF_SUCCESS; i++)
-        status = clf_plan_kernel(plan, i < FAVOR_FULL_KERNELS ? "attention/favor.cl" : "attention/favor_causal.cl",
-                                 options, names[i], &s->kernel[i]);
+    for (int i = 0; i < FAVOR_KERNELS && status == CLF_SUCCESS; i++) {
+        const bool full = i < FAVOR_FULL_KERNELS, causal = !full && i < FAVOR_CAUSAL_KERNELS;
+        if (full || (causal ? s->causal : s->vector))
+            status = clf_plan_kernel(plan, full     ? "attention/favor.cl"
+                                           : causal ? "attention/favor_causal.cl"
+                                                    : "attention/favor_vector.cl",
+                                     options, names[i], &s->kernel[i]);
+    }
     return status;
 }
 
@@ -147,16 +162,21 @@ static void cut(clf_tensor *tensor, int64_t b, int64_t h, int64_t batches, int64
         tensor->shape[1] = heads;
 }
 
-static favor_chunk chunk_at(clf_run *run, const favor_state *s, const clf_args *args, int64_t b, int64_t h)
+/* From batch b and head h on, so many of both at most. */
+typedef struct favor_items {
+    int64_t b, h, batches, heads;
+} favor_items;
+
+static favor_chunk chunk_at(clf_run *run, const favor_state *s, const clf_args *args, favor_items at)
 {
     favor_chunk chunk = { .run = run, .state = s, .args = *args };
 
-    chunk.batches = s->batch - b < s->chunk_batches ? s->batch - b : s->chunk_batches;
-    chunk.heads = s->heads - h < s->chunk_heads ? s->heads - h : s->chunk_heads;
-    chunk.first = b * s->heads + h;
+    chunk.batches = s->batch - at.b < at.batches ? s->batch - at.b : at.batches;
+    chunk.heads = s->heads - at.h < at.heads ? s->heads - at.h : at.heads;
+    chunk.first = at.b * s->heads + at.h;
     for (int i = 0; i < CLF_MAX_IO; i++) {
-        cut(&chunk.args.io[i], b, h, chunk.batches, chunk.heads);
-        cut(&chunk.args.grad[i], b, h, chunk.batches, chunk.heads);
+        cut(&chunk.args.io[i], at.b, at.h, chunk.batches, chunk.heads);
+        cut(&chunk.args.grad[i], at.b, at.h, chunk.batches, chunk.heads);
     }
     return chunk;
 }
@@ -177,11 +197,12 @@ clf_status clf__favor_plan(clf_plan *plan)
         return status;
     set_sizes(s, backward);
     reserve(plan, s);
-    favor_chunk chunk = chunk_at(NULL, s, clf_plan_args(plan), 0, 0);
+    favor_chunk chunk = chunk_at(NULL, s, clf_plan_args(plan), (favor_items){ 0, 0, s->chunk_batches, s->chunk_heads });
     if ((status = clf_instance_buffer(clf_plan_instance(plan), "feature_map.features", &chunk.drawn)))
         return status;
     const int *list = s->causal ? causal : full, count = s->causal ? 4 : 10, forward = s->causal ? 2 : 4;
-    for (int i = 0; i < (backward ? count : forward) && status == CLF_SUCCESS; i++)
+    const int needed = backward ? count : s->vector ? 0 : forward;
+    for (int i = 0; i < needed && status == CLF_SUCCESS; i++)
         status = clf__favor_plan_product(plan, &chunk, list[i], &s->product[list[i]]);
     return status;
 }
@@ -193,12 +214,15 @@ clf_status clf__favor_run(clf_run *run, clf_status (*pass)(favor_chunk *chunk))
     const favor_config *config = clf_plan_config(plan);
     const clf_args *args = clf_run_args(run);
     const float dropout = args->training ? config->base.dropout : 0;
+    const bool at_once = pass == clf__favor_vector_forward; /* needs nothing of a chunk's workspace */
+    const int64_t batches = at_once ? larger(1, s->batch) : s->chunk_batches;
+    const int64_t heads = at_once ? larger(1, s->heads) : s->chunk_heads;
     clf_tensor drawn = { 0 };
     clf_status status = clf_instance_buffer(clf_plan_instance(plan), "feature_map.features", &drawn);
 
-    for (int64_t b = 0; b < s->batch; b += s->chunk_batches)
-        for (int64_t h = 0; h < s->heads && status == CLF_SUCCESS; h += s->chunk_heads) {
-            favor_chunk chunk = chunk_at(run, s, args, b, h);
+    for (int64_t b = 0; b < s->batch; b += batches)
+        for (int64_t h = 0; h < s->heads && status == CLF_SUCCESS; h += heads) {
+            favor_chunk chunk = chunk_at(run, s, args, (favor_items){ b, h, batches, heads });
             chunk.drawn = drawn;
             chunk.random = (cl_uint8){ { (cl_uint)args->seed, (cl_uint)(args->seed >> 32), (cl_uint)args->offset,
                                          (cl_uint)(args->offset >> 32), clf__dropout_threshold(dropout) } };

@@ -5,11 +5,13 @@
 #include "attention/favor.h"
 #include "ops/gemm.h"
 
-/* f32 arrays of an item. Those from FAVOR_TOP on are kept for backward and exist once for all items, the others lie in
- * the workspace of a chunk. cl/attention/favor.cl and favor_causal.cl tell what they hold. */
+/* f32 arrays of an item. Those from FAVOR_TOP on are kept for backward and exist once for all items, those from
+ * FAVOR_TOPS on exist for all items, too, but in the workspace, the others lie in the workspace of a chunk.
+ * cl/attention/favor.cl, favor_vector.cl and favor_causal.cl tell what they hold. */
 enum {
     FAVOR_U, FAVOR_UQ, FAVOR_PHI, FAVOR_COLUMN, FAVOR_D, FAVOR_SHRINK, FAVOR_PREFIX, FAVOR_BEFORE, FAVOR_NORM, FAVOR_RHO,
     FAVOR_SIGMA, FAVOR_V, FAVOR_G, FAVOR_THROUGH, FAVOR_DSTATE, FAVOR_DSUM, FAVOR_SCAN, FAVOR_PAIRS,
+    FAVOR_TOPS, FAVOR_SUMS, FAVOR_STATES,
     FAVOR_TOP, FAVOR_SUM, FAVOR_STATE, FAVOR_LARGEST, FAVOR_SHARE, FAVOR_WEIGHTS,
     FAVOR_ARRAYS
 };
@@ -25,6 +27,8 @@ enum {
     FAVOR_FINISH, FAVOR_MEAN, FAVOR_FULL_KERNELS,
     FAVOR_MAKE_PREFIX = FAVOR_FULL_KERNELS, FAVOR_MAKE_WEIGHTS, FAVOR_FACTORS, FAVOR_MAKE_SCAN, FAVOR_MAKE_PAIRS,
     FAVOR_GRADIENT,
+    FAVOR_CAUSAL_KERNELS,
+    FAVOR_VECTOR_KEYS = FAVOR_CAUSAL_KERNELS, FAVOR_VECTOR_MERGE, FAVOR_VECTOR_QUERIES,
     FAVOR_KERNELS
 };
 
@@ -35,10 +39,13 @@ typedef struct favor_state {
     int       drawn, drawn_padded, signs, features, width, value_width, value_padded;
     int64_t   batch, heads, queries, keys, shift; /* shift: place of query 0 among the keys */
     int64_t   chunk_batches, chunk_heads;
+    bool      vector;                 /* forward by favor_vector.cl, for all items at once */
+    int64_t   segments;               /* of the keys of an item */
+    int64_t   rows_keys, rows_queries; /* at a time */
     int64_t   size[FAVOR_ARRAYS];     /* floats of an item, 0 = not needed */
     int64_t   start[FAVOR_ARRAYS];    /* floats from the start of workspace or saved */
     bool      kept_is_saved;
-    uint64_t  workspace, kept;        /* where the pieces begin */
+    uint64_t  workspace, parts, kept; /* where the pieces begin */
     float     scale;                  /* of x in the exponents: width^(-1/4) */
     float     keep_scale;             /* 1 / (1 - dropout), 0 when everything is dropped */
     cl_kernel kernel[FAVOR_KERNELS];
@@ -93,6 +100,10 @@ clf_status clf__favor_rho(favor_chunk *chunk, int64_t rows);
 /* From gradients of features (with FAVOR_PHI and `column`) or of logits to those of u, in the array `u`. */
 clf_status clf__favor_fold(favor_chunk *chunk, int64_t rows, bool rho, int column, int u);
 clf_status clf__favor_finish(favor_chunk *chunk);
+
+/* For CPUs. _choose: is it for this problem, and in which pieces? */
+void clf__favor_vector_choose(favor_state *state, int64_t cores);
+clf_status clf__favor_vector_forward(favor_chunk *chunk);
 
 clf_status clf__favor_full_forward(favor_chunk *chunk);
 clf_status clf__favor_full_backward(favor_chunk *chunk);

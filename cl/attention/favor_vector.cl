@@ -1,0 +1,333 @@
+/* Attention through random features, all keys at once, on CPUs: features live and die in the caches of a core
+ * (favor.cl explains features, logits and sums, and has the same steps around products of whole matrices).
+ *
+ *                     W: width x columns of a panel           A panel is 64 features: 32 drawn columns in both signs,
+ *                    +---------+                              or 64 in one. Tiles of 13 x 32 sums are in registers:
+ *                    |         |                              26 vectors, two for the right operand.
+ *                    +---------+       V: rows x channels
+ *      K: rows      +---------+       +------------+          keys      a group: a panel of an item, and all its keys or
+ *      x width      | u       |       |            |                    a segment of them, up to 104 rows at a time. top
+ *      +--------+   |         |       +------------+                    grows on the way, sums and state shrink with it
+ *      |        |   +---------+      +------------+           merge     segments of an item into one
+ *      +--------+   phi: rows x 64   | state: 64  |           queries   a group: up to 104 rows; u of all features, its
+ *                                    | x channels |                     largest number of a row, then a panel at a time
+ *                                    +------------+                     phi and its part of the result
+ *
+ * Work split: a group is a work-item. Segments are more than one only where items times panels are few for the cores.
+ * 500 KiB of private memory, of which 100 to 250 are in use at a time (second-level cache). What is not there (rows,
+ * columns of the last panel, channels) is packed as zeros; logits of columns that are not drawn are -INFINITY.
+ *
+ * A forward pass at 8 heads, 2048 rows, width 64, 448 features, two AVX-512 cores, beside the same with OpenBLAS'
+ * products (clf_bench_peers, medians by the clock, least CPU times): matrices in memory, a head after the other, 0.63 and
+ * 0.85; this LADDER.
+ */
+#include "attention/favor_logits.cl"
+
+#define TILE 13
+#define ROWS 104    /* at most, of a group */
+#define PANEL 64    /* features */
+#define PHI_ROW 80  /* rows of phi lie apart so that neighbours are in other sets of the cache */
+#define PACKED (ROWS * 144) /* numbers of the rows of an operand */
+#define WIDTH 512
+#define CHANNELS 256
+#define LOGITS 32768 /* of u, all features of the rows of a group */
+/* One group in so many works. PoCL deals out half of a small grid at a time, at most 32 neighbours for each core, and
+ * the half of a core that others slow down is what all wait for. */
+#define SPREAD 8
+
+static float16 get16(const float *p) { return *(const float16 *)p; }
+static void put16(float16 x, float *p) { *(float16 *)p = x; }
+static int up(int n, int block) { return (n + block - 1) / block * block; }
+
+/* c (+)= a b, TILE x 32: a is read at r * a_row + t * a_step. */
+CLF_INLINE void multiply(const float *a, int a_row, int a_step, const float *b, int b_step, int depth, int fresh,
+                         float *c, int c_step)
+{
+    float16 left[TILE], right[TILE];
+#pragma unroll
+    for (int r = 0; r < TILE; r++) {
+        left[r] = fresh ? (float16)(0.0f) : get16(c + r * c_step);
+        right[r] = fresh ? (float16)(0.0f) : get16(c + r * c_step + 16);
+    }
+    for (int t = 0; t < depth; t++) {
+        const float16 b_left = get16(b + t * b_step), b_right = get16(b + t * b_step + 16);
+#pragma unroll
+        for (int r = 0; r < TILE; r++) {
+            const float16 spread = (float16)(a[r * a_row + t * a_step]);
+            left[r] = clf_fma(spread, b_left, left[r]);
+            right[r] = clf_fma(spread, b_right, right[r]);
+        }
+    }
+#pragma unroll
+    for (int r = 0; r < TILE; r++) {
+        put16(left[r], c + r * c_step);
+        put16(right[r], c + r * c_step + 16);
+    }
+}
+
+/* `rows` of `count` numbers as rows of `padded`, zeros up to `all` rows. */
+CLF_INLINE void pack(__global const clf_storage *x, long step, int rows, int all, int count, float *to, int padded)
+{
+    for (int r = 0; r < all; r++)
+        if (r < rows)
+            clf_load_row(x, r * step, count, to + r * padded, padded);
+        else
+            for (int n = 0; n < padded; n += 16)
+                put16((float16)(0.0f), to + r * padded + n);
+}
+
+/* Rows of f32 of which `count` of `columns` numbers are there. */
+CLF_INLINE void pack_single(__global const float *x, long step, int rows, int count, int columns, float *to)
+{
+    for (int r = 0; r < rows; r++)
+        for (int n = 0; n < columns; n += 16)
+            put16(n < count ? clf_load_single(x, r * step + n, count - n) : (float16)(0.0f), to + r * columns + n);
+}
+
+/* A panel's u for `rows`, `scale` times the packed rows times the panel of W; to rows of `to_step`. */
+CLF_INLINE void make_u(const float *x, int width, const float *drawn, int columns, int rows, float *to, int to_step)
+{
+    for (int n = 0; n < columns; n += 32)
+        for (int r = 0; r < rows; r += TILE)
+            multiply(x + r * (up(width, 16) + 16), up(width, 16) + 16, 1, drawn + n, columns, width, 1,
+                     to + r * to_step + n, to_step);
+}
+
+CLF_INLINE float packed_square(const float *x, int width)
+{
+    float16 sum = (float16)(0.0f);
+    for (int d = 0; d < width; d += 16)
+        sum = clf_fma(get16(x + d), get16(x + d), sum);
+    return 0.5f * clf_sum16(sum);
+}
+
+/* The logits of vector n (of four) of a panel's row; `hidden` is INFINITY in columns that are not drawn. */
+CLF_INLINE float16 panel_logits(const float *u, int n, int columns, const float *hidden)
+{
+    const int at = 16 * n & (columns - 1);
+    const float16 x = get16(u + at);
+    return (16 * n < columns ? x : -x) - get16(hidden + at);
+}
+
+CLF_INLINE void hide_columns(int count, int columns, float *hidden)
+{
+    for (int n = 0; n < columns; n += 16)
+        put16(CLF_LANE < (int16)(count - n) ? (float16)(0.0f) : (float16)(INFINITY), hidden + n);
+}
+
+/* shape: see favor.cl; s0 keys, s5 the width, s7 segments of an item. padding_at: offset, batch, key. `rows` at a time,
+ * and of a segment. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void clf_favor_vector_keys(__global const clf_storage *k, long4 k_at, __global const clf_storage *v, long4 v_at,
+                           __global const uchar *padding, long4 padding_at, int padded, __global const float *drawn,
+                           long2 drawn_at, __global float *top, long top_at, __global float *sum, long sum_at,
+                           __global float *state, long state_at, int channels, int8 shape, int2 rows, float scale,
+                           ulong items)
+{
+    float keys[PACKED] __attribute__((aligned(64))), values[PACKED] __attribute__((aligned(64)));
+    float w[WIDTH * PANEL] __attribute__((aligned(64))), u[ROWS * PANEL] __attribute__((aligned(64)));
+    float phi[ROWS * PHI_ROW] __attribute__((aligned(64))), sums[(PANEL + 1) * CHANNELS] __attribute__((aligned(64)));
+    float norm[ROWS], hidden[PANEL] __attribute__((aligned(64)));
+    float16 largest[4], total[4];
+
+    const ulong id = get_global_id(0) / SPREAD;
+    if (id >= items || get_global_id(0) % SPREAD != 0)
+        return;
+    const int columns = PANEL / shape.s3, panels = (shape.s2 + columns - 1) / columns, width = shape.s5;
+    const int j = (int)(id % panels) * columns, segment = (int)(id / panels % shape.s7);
+    const long item = id / panels / shape.s7, features = shape.s2 * shape.s3;
+    const int b = (int)(item / shape.s4), h = (int)(item % shape.s4), all = up(channels, 32), k_row = up(width, 16) + 16;
+    int first = 0;
+
+    k += k_at.x + b * k_at.y + h * k_at.z;
+    v += v_at.x + b * v_at.y + h * v_at.z;
+    padding += padding_at.x + b * padding_at.y;
+    while (padded && first < shape.s0 - 1 && padding[first * padding_at.z] == 0)
+        first++;
+    pack_single(drawn + drawn_at.x + j, drawn_at.y, width, shape.s1 - j, columns, w);
+    hide_columns(shape.s1 - j, columns, hidden);
+    clf_load_row(k, first * k_at.w, width, keys, up(width, 16));
+    const float least = packed_square(keys, width);
+    for (int n = 0; n < 4; n++) {
+        largest[n] = (float16)(-INFINITY);
+        total[n] = (float16)(0.0f);
+    }
+    for (int n = 0; n < (PANEL + 1) * all; n += 16)
+        put16((float16)(0.0f), sums + n);
+    for (int r = 0; r < ROWS; r++)
+        put16((float16)(0.0f), phi + r * PHI_ROW + PANEL);
+
+    const int end = min(shape.s0, (segment + 1) * rows.y);
+    for (int from = segment * rows.y; from < end; from += rows.x) {
+        const int count = min(rows.x, end - from), whole = up(count, TILE);
+        pack(k + from * k_at.w, k_at.w, count, whole, width, keys, k_row);
+        pack(v + from * v_at.w, v_at.w, count, whole, channels, values, all);
+        for (int r = 0; r < whole; r++) {
+            const int seen = r < count && (!padded || padding[(from + r) * padding_at.z] != 0);
+            norm[r] = seen ? scale * scale * (packed_square(keys + r * k_row, width) - least) : INFINITY;
+            if (!seen) {
+                for (int n = 0; n < k_row; n += 16)
+                    put16((float16)(0.0f), keys + r * k_row + n);
+                for (int n = 0; n < all; n += 16)
+                    put16((float16)(0.0f), values + r * all + n);
+            }
+        }
+        make_u(keys, width, w, columns, whole, u, columns);
+
+        float16 before[4], shrink[4];
+        for (int n = 0; n < 4; n++)
+            before[n] = largest[n];
+        for (int r = 0; r < count; r++)
+#pragma unroll
+            for (int n = 0; n < 4; n++)
+                largest[n] = clf_max(panel_logits(u + r * columns, n, columns, hidden) * scale - norm[r], largest[n]);
+        for (int n = 0; n < 4; n++) {
+            before[n] = largest[n] == (float16)(-INFINITY) ? (float16)(-INFINITY) : before[n] - largest[n];
+            shrink[n] = exponential(before[n]);
+            total[n] *= shrink[n];
+        }
+        for (int r = 0; r < whole; r++)
+#pragma unroll
+            for (int n = 0; n < 4; n++) {
+                const float16 base = largest[n] == (float16)(-INFINITY) ? (float16)(0.0f) : largest[n];
+                const float16 x = exponential(panel_logits(u + r * columns, n, columns, hidden) * scale - norm[r] - base);
+                put16(x, phi + r * PHI_ROW + 16 * n);
+                total[n] += x;
+            }
+        for (int f = 0; from > segment * rows.y && f < PANEL; f++) {
+            const float less = ((const float *)shrink)[f];
+            for (int n = 0; n < all; n += 16)
+                put16(get16(sums + f * all + n) * less, sums + f * all + n);
+        }
+        for (int n = 0; n < all; n += 32)
+            for (int f = 0; f < PANEL; f += TILE)
+                multiply(phi + f, 1, PHI_ROW, values + n, all, whole, 0, sums + f * all + n, all);
+    }
+
+    const long place = item * shape.s7 + segment;
+    for (int n = 0; n < 4; n++) {
+        const int column = j + (16 * n & (columns - 1));
+        const long at = place * features + column + (16 * n < columns ? 0 : shape.s2);
+        if (column >= shape.s2)
+            continue;
+        if (shape.s7 == 1)
+            largest[n] = largest[n] == (float16)(-INFINITY) ? (float16)(0.0f) : largest[n];
+        put(largest[n], top + top_at + at);
+        put(total[n], sum + sum_at + at);
+        for (int f = 0; f < 16; f++)
+            for (int e = 0; e < channels; e += 16)
+                clf_store_single(get16(sums + (16 * n + f) * all + e), state + state_at + (at + f) * channels, e,
+                                 channels - e);
+    }
+}
+
+/* Segments of an item into one, in their order. A work-item: sixteen features of an item. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void clf_favor_vector_merge(__global const float *tops, long tops_at, __global const float *sums, long sums_at,
+                            __global const float *states, long states_at, __global float *top, long top_at,
+                            __global float *sum, long sum_at, __global float *state, long state_at, int channels,
+                            int8 shape, ulong items)
+{
+    float16 largest = (float16)(-INFINITY), total = (float16)(0.0f);
+    float factor[16] __attribute__((aligned(64)));
+
+    if (get_global_id(0) >= items)
+        return;
+    const int features = shape.s2 * shape.s3, blocks = features / 16, f = (int)(get_global_id(0) % blocks) * 16;
+    const long item = get_global_id(0) / blocks;
+    const long from = item * shape.s7 * features + f, to = item * features + f;
+    for (int n = 0; n < shape.s7; n++)
+        largest = clf_max(get(tops + tops_at + from + n * features), largest);
+    largest = largest == (float16)(-INFINITY) ? (float16)(0.0f) : largest;
+    state += state_at + to * channels;
+    for (int n = 0; n < shape.s7; n++) {
+        const float16 share = exponential(get(tops + tops_at + from + n * features) - largest);
+        __global const float *part = states + states_at + (from + n * features) * channels;
+        total = clf_fma(share, get(sums + sums_at + from + n * features), total);
+        put16(share, factor);
+        for (int i = 0; i < 16; i++)
+            for (int e = 0; e < channels; e += 16) {
+                const int at = i * channels + e, left = channels - e;
+                const float16 x = factor[i] * clf_load_single(part, at, left);
+                clf_store_single(n ? clf_load_single(state, at, left) + x : x, state, at, left);
+            }
+    }
+    put(largest, top + top_at + to);
+    put(total, sum + sum_at + to);
+}
+
+/* shape: see above; s0 queries. `rows` of a group. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+void clf_favor_vector_queries(__global const clf_storage *q, long4 q_at, __global const float *drawn, long2 drawn_at,
+                              __global const float *top, long top_at, __global const float *sum, long sum_at,
+                              __global const float *state, long state_at, __global clf_storage *y, long4 y_at,
+                              int channels, int8 shape, int2 rows, float scale, float result_scale, ulong items)
+{
+    float queries[PACKED] __attribute__((aligned(64))), out[PACKED] __attribute__((aligned(64)));
+    float w[WIDTH * PANEL] __attribute__((aligned(64))), u[LOGITS + TILE * PANEL] __attribute__((aligned(64)));
+    float phi[ROWS * PHI_ROW] __attribute__((aligned(64))), panel[PANEL * CHANNELS] __attribute__((aligned(64)));
+    float base[ROWS];
+    float16 total[ROWS];
+
+    const ulong id = get_global_id(0) / SPREAD;
+    if (id >= items || get_global_id(0) % SPREAD != 0)
+        return;
+    const int columns = PANEL / shape.s3, u_row = up(shape.s2, columns), width = shape.s5, all = up(channels, 32);
+    const int blocks = (shape.s0 + rows.x - 1) / rows.x, from = (int)(id % blocks) * rows.x;
+    const int count = min(rows.x, shape.s0 - from), whole = up(count, TILE), features = shape.s2 * shape.s3;
+    const long item = id / blocks;
+    const int b = (int)(item / shape.s4), h = (int)(item % shape.s4);
+
+    q += q_at.x + b * q_at.y + h * q_at.z + from * q_at.w;
+    y += y_at.x + b * y_at.y + h * y_at.z + from * y_at.w;
+    top += top_at + item * features;
+    sum += sum_at + item * features;
+    state += state_at + item * features * channels;
+    pack(q, q_at.w, count, whole, width, queries, up(width, 16) + 16);
+    for (int j = 0; j < shape.s2; j += columns) {
+        pack_single(drawn + drawn_at.x + j, drawn_at.y, width, shape.s1 - j, columns, w);
+        make_u(queries, width, w, columns, whole, u + j, u_row);
+    }
+    for (int r = 0; r < whole; r++) {
+        float16 largest = (float16)(-INFINITY);
+        for (int j = 0; j < shape.s2; j += 16) {
+            const float16 x = get16(u + r * u_row + j) * scale;
+            float16 most = x + get(top + j);
+            if (shape.s3 > 1)
+                most = clf_max(most, get(top + shape.s2 + j) - x);
+            largest = clf_max(CLF_LANE < (int16)(shape.s1 - j) ? most : (float16)(-INFINITY), largest);
+            put16(x, u + r * u_row + j);
+        }
+        base[r] = clf_max16(largest);
+        total[r] = (float16)(0.0f);
+    }
+    for (int j = 0; j < shape.s2; j += columns) {
+        for (int n = 0; n < 4; n++) {
+            const int within = 16 * n & (columns - 1), column = j + within, second = 16 * n >= columns;
+            const int feature = column + (second ? shape.s2 : 0);
+            const int16 there = CLF_LANE < (int16)(shape.s1 - column);
+            const float16 most = column < shape.s2 ? get(top + feature) : (float16)(0.0f);
+            const float16 share = column < shape.s2 ? get(sum + feature) : (float16)(0.0f);
+            for (int r = 0; r < whole; r++) {
+                const float16 x = get16(u + r * u_row + column);
+                const float16 factor = pair_factor(there ? (second ? -x : x) : (float16)(-INFINITY), most, base[r]);
+                put16(factor, phi + r * PHI_ROW + 16 * n);
+                total[r] = clf_fma(factor, share, total[r]);
+            }
+            for (int f = 0; f < 16; f++)
+                for (int e = 0; e < all; e += 16)
+                    put16(column < shape.s2 && e < channels
+                              ? clf_load_single(state, (long)(feature + f) * channels + e, channels - e)
+                              : (float16)(0.0f), panel + (16 * n + f) * all + e);
+        }
+        for (int n = 0; n < all; n += 32)
+            for (int r = 0; r < whole; r += TILE)
+                multiply(phi + r * PHI_ROW, PHI_ROW, 1, panel + n, all, PANEL, j == 0, out + r * all + n, all);
+    }
+    for (int r = 0; r < count; r++) {
+        const float denominator = clf_sum16(total[r]);
+        const float factor = denominator == 0.0f ? 0.0f : result_scale / denominator;
+        for (int e = 0; e < channels; e += 16)
+            clf_store_lanes(get16(out + r * all + e) * factor, y, r * y_at.w + e, channels - e);
+    }
+}
