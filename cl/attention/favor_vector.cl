@@ -25,7 +25,11 @@
 
 #define TILE 13
 #define ROWS 104    /* at most, of a group */
-#define PANEL 64    /* features */
+#ifndef CLF_SIGNS
+#define CLF_SIGNS 2 /* of the exponent: 1 or 2 */
+#endif
+#define PANEL 64    /* features: */
+#define COLUMNS (PANEL / CLF_SIGNS) /* of u, and where there are two signs, first all +, then all - */
 #define PHI_ROW 80  /* rows of phi lie apart so that neighbours are in other sets of the cache */
 #define PACKED (ROWS * 144) /* numbers of the rows of an operand */
 #define WIDTH 512
@@ -65,6 +69,9 @@ CLF_INLINE void multiply(const float *a, int a_row, int a_step, const float *b, 
     }
 }
 
+/* A feature's logit is +-x. */
+CLF_INLINE float16 with_sign(float16 x, int n) { return 16 * n < COLUMNS ? x : -x; }
+
 /* `rows` of `count` numbers as rows of `padded`, zeros up to `all` rows. */
 CLF_INLINE void pack(__global const clf_storage *x, long step, int rows, int all, int count, float *to, int padded)
 {
@@ -84,12 +91,12 @@ CLF_INLINE void pack_single(__global const float *x, long step, int rows, int co
             put16(n < count ? clf_load_single(x, r * step + n, count - n) : (float16)(0.0f), to + r * columns + n);
 }
 
-/* A panel's u for `rows`, `scale` times the packed rows times the panel of W; to rows of `to_step`. */
-CLF_INLINE void make_u(const float *x, int width, const float *drawn, int columns, int rows, float *to, int to_step)
+/* A panel's u for `rows`, but for their scale: the packed rows times the panel of W; to rows of `to_step`. */
+CLF_INLINE void make_u(const float *x, int width, const float *drawn, int rows, float *to, int to_step)
 {
-    for (int n = 0; n < columns; n += 32)
+    for (int n = 0; n < COLUMNS; n += 32)
         for (int r = 0; r < rows; r += TILE)
-            multiply(x + r * (up(width, 16) + 16), up(width, 16) + 16, 1, drawn + n, columns, width, 1,
+            multiply(x + r * (up(width, 16) + 16), up(width, 16) + 16, 1, drawn + n, COLUMNS, width, 1,
                      to + r * to_step + n, to_step);
 }
 
@@ -99,20 +106,6 @@ CLF_INLINE float packed_square(const float *x, int width)
     for (int d = 0; d < width; d += 16)
         sum = clf_fma(get16(x + d), get16(x + d), sum);
     return 0.5f * clf_sum16(sum);
-}
-
-/* The logits of vector n (of four) of a panel's row; `hidden` is INFINITY in columns that are not drawn. */
-CLF_INLINE float16 panel_logits(const float *u, int n, int columns, const float *hidden)
-{
-    const int at = 16 * n & (columns - 1);
-    const float16 x = get16(u + at);
-    return (16 * n < columns ? x : -x) - get16(hidden + at);
-}
-
-CLF_INLINE void hide_columns(int count, int columns, float *hidden)
-{
-    for (int n = 0; n < columns; n += 16)
-        put16(CLF_LANE < (int16)(count - n) ? (float16)(0.0f) : (float16)(INFINITY), hidden + n);
 }
 
 /* shape: see favor.cl; s0 keys, s5 the width, s7 segments of an item. padding_at: offset, batch, key. `rows` at a time,
@@ -125,17 +118,17 @@ void clf_favor_vector_keys(__global const clf_storage *k, long4 k_at, __global c
                            ulong items)
 {
     float keys[PACKED] __attribute__((aligned(64))), values[PACKED] __attribute__((aligned(64)));
-    float w[WIDTH * PANEL] __attribute__((aligned(64))), u[ROWS * PANEL] __attribute__((aligned(64)));
+    float w[WIDTH * COLUMNS] __attribute__((aligned(64))), u[ROWS * COLUMNS] __attribute__((aligned(64)));
     float phi[ROWS * PHI_ROW] __attribute__((aligned(64))), sums[(PANEL + 1) * CHANNELS] __attribute__((aligned(64)));
-    float norm[ROWS], hidden[PANEL] __attribute__((aligned(64)));
+    float norm[ROWS];
     float16 largest[4], total[4];
 
     const ulong id = get_global_id(0) / SPREAD;
     if (id >= items || get_global_id(0) % SPREAD != 0)
         return;
-    const int columns = PANEL / shape.s3, panels = (shape.s2 + columns - 1) / columns, width = shape.s5;
-    const int j = (int)(id % panels) * columns, segment = (int)(id / panels % shape.s7);
-    const long item = id / panels / shape.s7, features = shape.s2 * shape.s3;
+    const int panels = (shape.s2 + COLUMNS - 1) / COLUMNS, width = shape.s5, features = shape.s2 * CLF_SIGNS;
+    const int j = (int)(id % panels) * COLUMNS, segment = (int)(id / panels % shape.s7);
+    const long item = id / panels / shape.s7;
     const int b = (int)(item / shape.s4), h = (int)(item % shape.s4), all = up(channels, 32), k_row = up(width, 16) + 16;
     int first = 0;
 
@@ -144,8 +137,7 @@ void clf_favor_vector_keys(__global const clf_storage *k, long4 k_at, __global c
     padding += padding_at.x + b * padding_at.y;
     while (padded && first < shape.s0 - 1 && padding[first * padding_at.z] == 0)
         first++;
-    pack_single(drawn + drawn_at.x + j, drawn_at.y, width, shape.s1 - j, columns, w);
-    hide_columns(shape.s1 - j, columns, hidden);
+    pack_single(drawn + drawn_at.x + j, drawn_at.y, width, shape.s1 - j, COLUMNS, w);
     clf_load_row(k, first * k_at.w, width, keys, up(width, 16));
     const float least = packed_square(keys, width);
     for (int n = 0; n < 4; n++) {
@@ -160,37 +152,45 @@ void clf_favor_vector_keys(__global const clf_storage *k, long4 k_at, __global c
     const int end = min(shape.s0, (segment + 1) * rows.y);
     for (int from = segment * rows.y; from < end; from += rows.x) {
         const int count = min(rows.x, end - from), whole = up(count, TILE);
+        float16 base[4], shrink[4];
+
         pack(k + from * k_at.w, k_at.w, count, whole, width, keys, k_row);
-        pack(v + from * v_at.w, v_at.w, count, whole, channels, values, all);
+        for (int n = 0; n < all; n += 32)
+            pack(v + from * v_at.w + n, v_at.w, count, whole, clamp(channels - n, 0, 32), values + n * rows.x, 32);
         for (int r = 0; r < whole; r++) {
             const int seen = r < count && (!padded || padding[(from + r) * padding_at.z] != 0);
             norm[r] = seen ? scale * scale * (packed_square(keys + r * k_row, width) - least) : INFINITY;
             if (!seen) {
                 for (int n = 0; n < k_row; n += 16)
                     put16((float16)(0.0f), keys + r * k_row + n);
-                for (int n = 0; n < all; n += 16)
-                    put16((float16)(0.0f), values + r * all + n);
+                for (int n = 0; n < 2 * (all / 32); n++)
+                    put16((float16)(0.0f), values + n / 2 * 32 * rows.x + r * 32 + n % 2 * 16);
             }
         }
-        make_u(keys, width, w, columns, whole, u, columns);
+        make_u(keys, width, w, whole, u, COLUMNS);
 
-        float16 before[4], shrink[4];
         for (int n = 0; n < 4; n++)
-            before[n] = largest[n];
-        for (int r = 0; r < count; r++)
+            base[n] = largest[n];
+        for (int r = 0; r < whole; r++)
 #pragma unroll
-            for (int n = 0; n < 4; n++)
-                largest[n] = clf_max(panel_logits(u + r * columns, n, columns, hidden) * scale - norm[r], largest[n]);
+            for (int n = 0; n < COLUMNS / 16; n++) {
+                const float16 x = get16(u + r * COLUMNS + 16 * n) * scale;
+                put16(x, u + r * COLUMNS + 16 * n);
+                largest[n] = clf_max(x - norm[r], largest[n]);
+                if (CLF_SIGNS > 1)
+                    largest[n + 2] = clf_max(-x - norm[r], largest[n + 2]);
+            }
         for (int n = 0; n < 4; n++) {
-            before[n] = largest[n] == (float16)(-INFINITY) ? (float16)(-INFINITY) : before[n] - largest[n];
-            shrink[n] = exponential(before[n]);
+            const int16 none = largest[n] == (float16)(-INFINITY);
+            shrink[n] = none ? (float16)(1.0f) : exponential(base[n] - largest[n]);
+            base[n] = none ? (float16)(0.0f) : largest[n];
             total[n] *= shrink[n];
         }
         for (int r = 0; r < whole; r++)
 #pragma unroll
             for (int n = 0; n < 4; n++) {
-                const float16 base = largest[n] == (float16)(-INFINITY) ? (float16)(0.0f) : largest[n];
-                const float16 x = exponential(panel_logits(u + r * columns, n, columns, hidden) * scale - norm[r] - base);
+                const float16 logit = with_sign(get16(u + r * COLUMNS + 16 * n % COLUMNS), n) - norm[r];
+                const float16 x = exponential(logit - base[n]);
                 put16(x, phi + r * PHI_ROW + 16 * n);
                 total[n] += x;
             }
@@ -201,23 +201,24 @@ void clf_favor_vector_keys(__global const clf_storage *k, long4 k_at, __global c
         }
         for (int n = 0; n < all; n += 32)
             for (int f = 0; f < PANEL; f += TILE)
-                multiply(phi + f, 1, PHI_ROW, values + n, all, whole, 0, sums + f * all + n, all);
+                multiply(phi + f, 1, PHI_ROW, values + n * rows.x, 32, whole, 0, sums + f * all + n, all);
     }
 
-    const long place = item * shape.s7 + segment;
+    const long place = (item * shape.s7 + segment) * features;
     for (int n = 0; n < 4; n++) {
-        const int column = j + (16 * n & (columns - 1));
-        const long at = place * features + column + (16 * n < columns ? 0 : shape.s2);
+        const int column = j + 16 * n % COLUMNS;
+        const long at = place + column + (16 * n < COLUMNS ? 0 : shape.s2);
+        const int16 there = CLF_LANE < (int16)(shape.s1 - column);
         if (column >= shape.s2)
             continue;
         if (shape.s7 == 1)
             largest[n] = largest[n] == (float16)(-INFINITY) ? (float16)(0.0f) : largest[n];
-        put(largest[n], top + top_at + at);
-        put(total[n], sum + sum_at + at);
+        put(there ? largest[n] : (float16)(0.0f), top + top_at + at);
+        put(there ? total[n] : (float16)(0.0f), sum + sum_at + at);
         for (int f = 0; f < 16; f++)
             for (int e = 0; e < channels; e += 16)
-                clf_store_single(get16(sums + (16 * n + f) * all + e), state + state_at + (at + f) * channels, e,
-                                 channels - e);
+                clf_store_single(column + f < shape.s1 ? get16(sums + (16 * n + f) * all + e) : (float16)(0.0f),
+                                 state + state_at + (at + f) * channels, e, channels - e);
     }
 }
 
@@ -264,7 +265,7 @@ void clf_favor_vector_queries(__global const clf_storage *q, long4 q_at, __globa
                               int channels, int8 shape, int2 rows, float scale, float result_scale, ulong items)
 {
     float queries[PACKED] __attribute__((aligned(64))), out[PACKED] __attribute__((aligned(64)));
-    float w[WIDTH * PANEL] __attribute__((aligned(64))), u[LOGITS + TILE * PANEL] __attribute__((aligned(64)));
+    float w[WIDTH * COLUMNS] __attribute__((aligned(64))), u[LOGITS] __attribute__((aligned(64)));
     float phi[ROWS * PHI_ROW] __attribute__((aligned(64))), panel[PANEL * CHANNELS] __attribute__((aligned(64)));
     float base[ROWS];
     float16 total[ROWS];
@@ -272,9 +273,9 @@ void clf_favor_vector_queries(__global const clf_storage *q, long4 q_at, __globa
     const ulong id = get_global_id(0) / SPREAD;
     if (id >= items || get_global_id(0) % SPREAD != 0)
         return;
-    const int columns = PANEL / shape.s3, u_row = up(shape.s2, columns), width = shape.s5, all = up(channels, 32);
+    const int u_row = up(shape.s2, COLUMNS), width = shape.s5, all = up(channels, 32);
     const int blocks = (shape.s0 + rows.x - 1) / rows.x, from = (int)(id % blocks) * rows.x;
-    const int count = min(rows.x, shape.s0 - from), whole = up(count, TILE), features = shape.s2 * shape.s3;
+    const int count = min(rows.x, shape.s0 - from), whole = up(count, TILE), features = shape.s2 * CLF_SIGNS;
     const long item = id / blocks;
     const int b = (int)(item / shape.s4), h = (int)(item % shape.s4);
 
@@ -284,16 +285,16 @@ void clf_favor_vector_queries(__global const clf_storage *q, long4 q_at, __globa
     sum += sum_at + item * features;
     state += state_at + item * features * channels;
     pack(q, q_at.w, count, whole, width, queries, up(width, 16) + 16);
-    for (int j = 0; j < shape.s2; j += columns) {
-        pack_single(drawn + drawn_at.x + j, drawn_at.y, width, shape.s1 - j, columns, w);
-        make_u(queries, width, w, columns, whole, u + j, u_row);
+    for (int j = 0; j < shape.s2; j += COLUMNS) {
+        pack_single(drawn + drawn_at.x + j, drawn_at.y, width, shape.s1 - j, COLUMNS, w);
+        make_u(queries, width, w, whole, u + j, u_row);
     }
     for (int r = 0; r < whole; r++) {
         float16 largest = (float16)(-INFINITY);
         for (int j = 0; j < shape.s2; j += 16) {
             const float16 x = get16(u + r * u_row + j) * scale;
             float16 most = x + get(top + j);
-            if (shape.s3 > 1)
+            if (CLF_SIGNS > 1)
                 most = clf_max(most, get(top + shape.s2 + j) - x);
             largest = clf_max(CLF_LANE < (int16)(shape.s1 - j) ? most : (float16)(-INFINITY), largest);
             put16(x, u + r * u_row + j);
@@ -301,16 +302,16 @@ void clf_favor_vector_queries(__global const clf_storage *q, long4 q_at, __globa
         base[r] = clf_max16(largest);
         total[r] = (float16)(0.0f);
     }
-    for (int j = 0; j < shape.s2; j += columns) {
+    for (int j = 0; j < shape.s2; j += COLUMNS) {
+#pragma unroll
         for (int n = 0; n < 4; n++) {
-            const int within = 16 * n & (columns - 1), column = j + within, second = 16 * n >= columns;
-            const int feature = column + (second ? shape.s2 : 0);
+            const int column = j + 16 * n % COLUMNS, feature = column + (16 * n < COLUMNS ? 0 : shape.s2);
             const int16 there = CLF_LANE < (int16)(shape.s1 - column);
             const float16 most = column < shape.s2 ? get(top + feature) : (float16)(0.0f);
             const float16 share = column < shape.s2 ? get(sum + feature) : (float16)(0.0f);
             for (int r = 0; r < whole; r++) {
                 const float16 x = get16(u + r * u_row + column);
-                const float16 factor = pair_factor(there ? (second ? -x : x) : (float16)(-INFINITY), most, base[r]);
+                const float16 factor = pair_factor(there ? with_sign(x, n) : (float16)(-INFINITY), most, base[r]);
                 put16(factor, phi + r * PHI_ROW + 16 * n);
                 total[r] = clf_fma(factor, share, total[r]);
             }

@@ -135,17 +135,20 @@ static clf_status make_kernels(clf_plan *plan, favor_state *s)
         "clf_favor_prefix", "clf_favor_weights", "clf_favor_factors", "clf_favor_scan", "clf_favor_pairs",
         "clf_favor_gradient", "clf_favor_vector_keys", "clf_favor_vector_merge", "clf_favor_vector_queries",
     };
-    char options[CLF__LANES_OPTIONS];
+    const clf_dtype storage = clf_plan_args(plan)->io[CLF_QKV_Q].dtype;
+    char options[CLF__LANES_OPTIONS], vector_options[CLF__LANES_OPTIONS];
     clf_status status = CLF_SUCCESS;
 
-    clf__lanes_options(s->lanes, clf_plan_args(plan)->io[CLF_QKV_Q].dtype, "", options, sizeof options);
+    clf__lanes_options(s->lanes, storage, "", options, sizeof options);
+    clf__lanes_options(s->lanes, storage, s->signs > 1 ? "-DCLF_SIGNS=2" : "-DCLF_SIGNS=1", vector_options,
+                       sizeof vector_options);
     for (int i = 0; i < FAVOR_KERNELS && status == CLF_SUCCESS; i++) {
         const bool full = i < FAVOR_FULL_KERNELS, causal = !full && i < FAVOR_CAUSAL_KERNELS;
         if (full || (causal ? s->causal : s->vector))
             status = clf_plan_kernel(plan, full     ? "attention/favor.cl"
                                            : causal ? "attention/favor_causal.cl"
                                                     : "attention/favor_vector.cl",
-                                     options, names[i], &s->kernel[i]);
+                                     full || causal ? options : vector_options, names[i], &s->kernel[i]);
     }
     return status;
 }
