@@ -21,7 +21,13 @@
  *    pairs      (rows)     gradients of the weights inside a chunk
  *    gradient   (columns)  gradients of the row logits, state and all exponents at hand  (queries; keys)
  *
- * Arrays have rows up to a whole chunk. There is no array of places x features x width: the state is one for each item.
+ * Where items times columns are few for the device, all of these but the rows' walk down segments of the places, each on
+ * its own, in up to three steps: what a segment alone adds (`ends`: x[j] and the sum; scan and gradient with `alone`: the
+ * state), sums of that over the segments before, in their order (`join`, for the state), then the results of each
+ * segment from where it begins. x[j] is a maximum, so it does not depend on segments. A state more for a segment, of at
+ * least 32 places, keeps memory linear. segments: how many, and chunks of each; they count in the direction of the walk.
+ *
+ * Arrays have rows up to a whole chunk. There is no array of places x features x width: the state is one for each segment.
  */
 #include "attention/favor_logits.cl"
 
@@ -36,21 +42,41 @@ static clf_real query_logits(__global const float *u, int j, float top, int8 sha
 
 static int chunks_of(int8 shape) { return (shape.s0 + CHUNK - 1) / CHUNK; }
 
+/* A segment's chunks, as places on the walk. */
+static int2 walk_of(int segment, int2 segments, int8 shape)
+{
+    return (int2)(segment * segments.y, min(chunks_of(shape), (segment + 1) * segments.y));
+}
+
+/* x[j] where a segment begins, and the sum there; `tops` and `sums` are those of segments alone. */
+static clf_real begin(__global const float *tops, __global const float *sums, int segment, int features, clf_real *sum)
+{
+    clf_real x = (clf_real)(NOTHING);
+    *sum = (clf_real)(0.0f);
+    for (int g = 0; g < segment; g++)
+        x = clf_max(get(tops + g * features), x);
+    for (int g = 0; g < segment; g++)
+        *sum = clf_fma(get(sums + g * features), exponential(get(tops + g * features) - x), *sum);
+    return x;
+}
+
 __kernel void clf_favor_prefix(__global const float *u, long u_at, __global const float *norm, long norm_at,
+                               __global const float *tops, long tops_at, __global const float *sums, long sums_at,
                                __global float *prefix, long prefix_at, __global float *before, long before_at,
-                               int8 shape, ulong items)
+                               int8 shape, int2 segments, ulong items)
 {
     if (get_global_id(0) >= items)
         return;
     const int features = shape.s2 * shape.s3, blocks = features / CLF_LANES, chunks = chunks_of(shape);
-    const int j = (int)(get_global_id(0) % blocks) * CLF_LANES;
-    const long item = get_global_id(0) / blocks;
-    clf_real x = (clf_real)(NOTHING), sum = (clf_real)(0.0f);
+    const int j = (int)(get_global_id(0) % blocks) * CLF_LANES, segment = (int)(get_global_id(0) / blocks % segments.x);
+    const long item = get_global_id(0) / blocks / segments.x, ends = item * segments.x * features + j;
+    const int2 walk = walk_of(segment, segments, shape);
+    clf_real sum, x = begin(tops + tops_at + ends, sums + sums_at + ends, segment, features, &sum);
     u += u_at + item * shape.s0 * shape.s2;
     norm += norm_at + item * shape.s0;
     prefix += prefix_at + item * chunks * features + j;
     before += before_at + item * chunks * features + j;
-    for (int c = 0; c < chunks; c++) {
+    for (int c = walk.x; c < walk.y; c++) {
         const int end = min(shape.s0, (c + 1) * CHUNK);
         put(x, prefix + (long)c * features);
         put(sum, before + (long)c * features);
@@ -129,18 +155,83 @@ static clf_real row_factor(clf_real query, clf_real key, clf_real x, float top, 
     return reverse ? exponential(key + x) : pair_factor(query, x, top) * share;
 }
 
-__kernel void clf_favor_factors(__global const float *uq, long uq_at, __global const float *top, long top_at,
-                                __global const float *share, long share_at, __global const float *uk, long uk_at,
-                                __global const float *norm, long norm_at, __global float *row, long row_at,
-                                __global float *column, long column_at, __global float *shrink, long shrink_at,
-                                int8 shape, int reverse, ulong items)
+/* The largest logit of a segment alone, and what gradients call `shared` relative to it. */
+__kernel void clf_favor_ends(__global const float *uq, long uq_at, __global const float *top, long top_at,
+                             __global const float *share, long share_at, __global const float *uk, long uk_at,
+                             __global const float *norm, long norm_at, __global const float *rho, long rho_at,
+                             __global float *tops, long tops_at, __global float *sums, long sums_at, int8 shape,
+                             int reverse, int2 segments, ulong items)
 {
     if (get_global_id(0) >= items)
         return;
     const int features = shape.s2 * shape.s3, blocks = features / CLF_LANES, chunks = chunks_of(shape);
-    const int j = (int)(get_global_id(0) % blocks) * CLF_LANES;
-    const long item = get_global_id(0) / blocks;
-    clf_real x = (clf_real)(NOTHING);
+    const int j = (int)(get_global_id(0) % blocks) * CLF_LANES, segment = (int)(get_global_id(0) / blocks % segments.x);
+    const long item = get_global_id(0) / blocks / segments.x, place = item * shape.s0;
+    const int2 walk = walk_of(segment, segments, shape);
+    clf_real x = (clf_real)(NOTHING), sum = (clf_real)(0.0f);
+    uq += uq_at + place * shape.s2;
+    uk += uk_at + place * shape.s2;
+    for (int n = walk.x; n < walk.y; n++) {
+        const int base = (reverse ? chunks - 1 - n : n) * CHUNK, count = min(CHUNK, shape.s0 - base);
+        clf_real largest = x, logit[CHUNK], scale[CHUNK];
+        for (int r = 0; r < count; r++) {
+            const long p = base + r, at = p * shape.s2;
+            scale[r] = (clf_real)(1.0f);
+            if (reverse) {
+                const float most = top[top_at + place + p];
+                logit[r] = column_logits(query_logits(uq + at, j, most, shape), (clf_real)(0.0f), most,
+                                         share[share_at + place + p], reverse, &scale[r]);
+                scale[r] *= rho[rho_at + place + p];
+            } else {
+                logit[r] = key_logits(uk + at, j, norm[norm_at + place + p], shape);
+            }
+            largest = clf_max(logit[r], largest);
+        }
+        sum *= exponential(x - largest);
+        for (int r = 0; r < count; r++)
+            sum = clf_fma(exponential(logit[r] - largest), scale[r], sum);
+        x = largest;
+    }
+    put(x, tops + tops_at + (item * segments.x + segment) * features + j);
+    put(sum, sums + sums_at + (item * segments.x + segment) * features + j);
+}
+
+/* States of segments alone into those where segments begin, in the order of the walk. A matrix has features along its
+ * columns (`across`, rows are channels) or its rows, which lie `step` apart. A work-item: CLF_LANES columns of a row. */
+__kernel void clf_favor_join(__global float *state, long state_at, long size, __global const float *tops, long tops_at,
+                             int rows, int blocks, int step, int across, int8 shape, int2 segments, ulong items)
+{
+    if (get_global_id(0) >= items)
+        return;
+    const int features = shape.s2 * shape.s3, column = (int)(get_global_id(0) % blocks) * CLF_LANES;
+    const int row = (int)(get_global_id(0) / blocks % rows);
+    const long item = get_global_id(0) / blocks / rows;
+    clf_real x = (clf_real)(NOTHING), sum = (clf_real)(0.0f);
+    state += state_at + item * segments.x * size + (long)row * step + column;
+    tops += tops_at + item * segments.x * features + (across ? column : row);
+    for (int g = 0; g < segments.x; g++) {
+        const clf_real largest = clf_max(across ? get(tops + g * features) : (clf_real)(tops[g * features]), x);
+        const clf_real alone = g < segments.x - 1 ? get(state + g * size) : (clf_real)(0.0f);
+        put(sum, state + g * size);
+        sum = clf_fma(sum, exponential(x - largest), alone);
+        x = largest;
+    }
+}
+
+__kernel void clf_favor_factors(__global const float *uq, long uq_at, __global const float *top, long top_at,
+                                __global const float *share, long share_at, __global const float *uk, long uk_at,
+                                __global const float *norm, long norm_at, __global float *row, long row_at,
+                                __global float *column, long column_at, __global float *shrink, long shrink_at,
+                                __global const float *tops, long tops_at, __global const float *sums, long sums_at,
+                                int8 shape, int reverse, int2 segments, ulong items)
+{
+    if (get_global_id(0) >= items)
+        return;
+    const int features = shape.s2 * shape.s3, blocks = features / CLF_LANES, chunks = chunks_of(shape);
+    const int j = (int)(get_global_id(0) % blocks) * CLF_LANES, segment = (int)(get_global_id(0) / blocks % segments.x);
+    const long item = get_global_id(0) / blocks / segments.x, ends = item * segments.x * features + j;
+    const int2 walk = walk_of(segment, segments, shape);
+    clf_real sum, x = begin(tops + tops_at + ends, sums + sums_at + ends, segment, features, &sum);
     uq += uq_at + item * shape.s0 * shape.s2;
     uk += uk_at + item * shape.s0 * shape.s2;
     top += top_at + item * shape.s0;
@@ -149,7 +240,7 @@ __kernel void clf_favor_factors(__global const float *uq, long uq_at, __global c
     row += row_at + item * chunks * CHUNK * features + j;
     column += column_at + item * chunks * CHUNK * features + j;
     shrink += shrink_at + item * chunks * features + j;
-    for (int n = 0; n < chunks; n++) {
+    for (int n = walk.x; n < walk.y; n++) {
         const int base = (reverse ? chunks - 1 - n : n) * CHUNK, count = min(CHUNK, shape.s0 - base);
         clf_real largest = x, logit[CHUNK], scale[CHUNK];
         for (int r = 0; r < CHUNK; r++) {
@@ -169,31 +260,34 @@ __kernel void clf_favor_factors(__global const float *uq, long uq_at, __global c
     }
 }
 
-/* values: f32 rows of `padded` channels by place. A work-item: CLF_LANES channels of an item, and their column of the
- * state. y_at and `first` place results in the tensor: offset, strides of batch, head, row; row of place 0. */
+/* values: f32 rows of `padded` channels by place. A work-item: CLF_LANES channels of a segment, and their column of the
+ * state; `alone`: only the state, from nothing. y_at and `first` place results in the tensor: offset, strides of batch, head, row; row of place 0. */
 __kernel void clf_favor_scan(__global const float *row, long row_at, __global const float *column, long column_at,
                              __global const float *shrink, long shrink_at, __global const float *weights,
                              long weights_at, __global const float *values, long values_at, __global float *state,
                              long state_at, int padded, __global clf_storage *y, long4 y_at, int8 shape, int reverse,
-                             int from, float scale, ulong items)
+                             int from, float scale, int alone, int2 segments, ulong items)
 {
     if (get_global_id(0) >= items)
         return;
     const int features = shape.s2 * shape.s3, blocks = padded / CLF_LANES, chunks = chunks_of(shape);
     const int channel = (int)(get_global_id(0) % blocks) * CLF_LANES, left = shape.s5 - channel;
-    const long item = get_global_id(0) / blocks;
+    const int segment = (int)(get_global_id(0) / blocks % segments.x);
+    const long item = get_global_id(0) / blocks / segments.x;
+    const int2 walk = walk_of(segment, segments, shape);
     const int first = reverse ? 0 : shape.s6;
-    if (left <= 0)
+    if (left <= 0 || (alone && segment == segments.x - 1))
         return;
     row += row_at + item * chunks * CHUNK * features;
     column += column_at + item * chunks * CHUNK * features;
     shrink += shrink_at + item * chunks * features;
     weights += weights_at + item * shape.s0 * CHUNK;
     values += values_at + item * shape.s0 * padded + channel;
-    state += state_at + item * features * padded + channel;
+    state += state_at + (item * segments.x + segment) * features * padded + channel;
     y += y_at.x + item / shape.s4 * y_at.y + item % shape.s4 * y_at.z + channel;
-    for (int n = 0; n < chunks; n++) {
+    for (int n = walk.x; n < walk.y; n++) {
         const int base = (reverse ? chunks - 1 - n : n) * CHUNK, count = min(CHUNK, shape.s0 - base);
+        const int empty = n == walk.x && (alone || segment == 0);
         clf_real sum[CHUNK], value[CHUNK];
         __global const float *rows = row + (long)base * features, *columns = column + (long)base * features;
         __global const float *less = shrink + (long)(base / CHUNK) * features;
@@ -202,8 +296,17 @@ __kernel void clf_favor_scan(__global const float *row, long row_at, __global co
             sum[r] = (clf_real)(0.0f);
             value[r] = r < count ? get(values + (long)(base + r) * padded) : (clf_real)(0.0f);
         }
+        for (int j = 0; alone && j < features; j++) {
+            clf_real next = empty ? (clf_real)(0.0f) : get(state + (long)j * padded) * less[j];
+#pragma unroll
+            for (int r = 0; r < CHUNK; r++)
+                next = clf_fma((clf_real)(columns[r * features + j]), value[r], next);
+            put(next, state + (long)j * padded);
+        }
+        if (alone)
+            continue;
         for (int j = 0; j < features; j++) {
-            clf_real s = n ? get(state + (long)j * padded) : (clf_real)(0.0f), next = s * less[j];
+            clf_real s = !empty ? get(state + (long)j * padded) : (clf_real)(0.0f), next = s * less[j];
 #pragma unroll
             for (int r = 0; r < CHUNK; r++) {
                 sum[r] = clf_fma((clf_real)(rows[r * features + j]), s, sum[r]);
@@ -244,22 +347,26 @@ __kernel void clf_favor_pairs(__global const float *g, long g_at, __global const
     }
 }
 
-/* g, v, rho by place; see scan. A work-item: CLF_LANES features of an item, and their rows of the state, [width,
- * features]. */
+/* g, v, rho by place; see scan. A work-item: CLF_LANES features of a segment, and their columns of the state, [width,
+ * features]; `alone`: only the state, from nothing. */
 __kernel void clf_favor_gradient(__global const float *uq, long uq_at, __global const float *top, long top_at,
                                  __global const float *share, long share_at, __global const float *uk, long uk_at,
                                  __global const float *norm, long norm_at,
                                  __global const float *g, long g_at, __global const float *v, long v_at,
                                  __global const float *rho, long rho_at, __global const float *pairs, long pairs_at,
                                  __global float *state, long state_at, int padded, __global float *gradient,
-                                 long gradient_at, int8 shape, int reverse, ulong items)
+                                 long gradient_at, __global const float *tops, long tops_at, __global const float *sums,
+                                 long sums_at, int8 shape, int reverse, int alone, int2 segments, ulong items)
 {
     if (get_global_id(0) >= items)
         return;
     const int features = shape.s2 * shape.s3, blocks = features / CLF_LANES, chunks = chunks_of(shape);
-    const int j = (int)(get_global_id(0) % blocks) * CLF_LANES;
-    const long item = get_global_id(0) / blocks;
-    clf_real x = (clf_real)(NOTHING), shared = (clf_real)(0.0f);
+    const int j = (int)(get_global_id(0) % blocks) * CLF_LANES, segment = (int)(get_global_id(0) / blocks % segments.x);
+    const long item = get_global_id(0) / blocks / segments.x, ends = item * segments.x * features + j;
+    const int2 walk = walk_of(segment, segments, shape);
+    clf_real shared, x = begin(tops + tops_at + ends, sums + sums_at + ends, segment, features, &shared);
+    if (alone && segment == segments.x - 1)
+        return;
     uq += uq_at + item * shape.s0 * shape.s2;
     uk += uk_at + item * shape.s0 * shape.s2;
     top += top_at + item * shape.s0;
@@ -268,10 +375,11 @@ __kernel void clf_favor_gradient(__global const float *uq, long uq_at, __global 
     rho += rho_at + item * shape.s0;
     pairs += pairs_at + item * shape.s0 * CHUNK;
     gradient += gradient_at + item * shape.s0 * features + j;
-    state += state_at + item * padded * features + j;
+    state += state_at + (item * segments.x + segment) * padded * features + j;
     __global const float *mine = (reverse ? v + v_at : g + g_at) + item * shape.s0 * padded;
     __global const float *theirs = (reverse ? g + g_at : v + v_at) + item * shape.s0 * padded;
-    for (int n = 0; n < chunks; n++) {
+    for (int n = walk.x; n < walk.y; n++) {
+        const int empty = n == walk.x && (alone || segment == 0);
         const int base = (reverse ? chunks - 1 - n : n) * CHUNK, count = min(CHUNK, shape.s0 - base);
         clf_real query[CHUNK], key[CHUNK], factor[CHUNK], scale[CHUNK], sum[CHUNK], largest = x;
 #pragma unroll
@@ -290,7 +398,7 @@ __kernel void clf_favor_gradient(__global const float *uq, long uq_at, __global 
         for (int r = 0; r < CHUNK; r++)
             factor[r] = exponential(factor[r] - largest) * scale[r];
         for (int e = 0; e < shape.s5; e++) {
-            const clf_real s = n ? get(state + (long)e * features) : (clf_real)(0.0f);
+            const clf_real s = !empty ? get(state + (long)e * features) : (clf_real)(0.0f);
             clf_real next = s * shrink;
 #pragma unroll
             for (int r = 0; r < CHUNK; r++) {
@@ -300,6 +408,9 @@ __kernel void clf_favor_gradient(__global const float *uq, long uq_at, __global 
             }
             put(next, state + (long)e * features);
         }
+        x = alone ? largest : x;
+        if (alone)
+            continue;
         const clf_real before = shared;
         shared *= shrink;
         for (int r = 0; r < count; r++)

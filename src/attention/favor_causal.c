@@ -2,6 +2,26 @@
 #include "attention/favor_pass.h"
 #include "ops/lanes.h"
 
+/* How many segments, and chunks of each. */
+static void bind_segments(clf_binder *binder, const favor_chunk *chunk)
+{
+    const cl_int2 segments = { { (cl_int)chunk->state->segments, (cl_int)chunk->state->segment_chunks } };
+    clf_bind_value(binder, &segments, sizeof segments);
+}
+
+static void bind_ends(clf_binder *binder, const favor_chunk *chunk)
+{
+    clf__favor_bind_array(binder, chunk, FAVOR_TOPS);
+    clf__favor_bind_array(binder, chunk, FAVOR_SUMS);
+}
+
+/* A work-item for each block of features of each segment. */
+static clf_status launch_columns(favor_chunk *chunk, clf_binder *binder)
+{
+    const favor_state *s = chunk->state;
+    return clf__favor_each(chunk, binder, s->segments * (s->features / s->lanes));
+}
+
 static clf_status make_prefix(favor_chunk *chunk)
 {
     const favor_state *s = chunk->state;
@@ -9,10 +29,12 @@ static clf_status make_prefix(favor_chunk *chunk)
 
     clf__favor_bind_array(&binder, chunk, FAVOR_U);
     clf__favor_bind_array(&binder, chunk, FAVOR_NORM);
+    bind_ends(&binder, chunk);
     clf__favor_bind_array(&binder, chunk, FAVOR_PREFIX);
     clf__favor_bind_array(&binder, chunk, FAVOR_BEFORE);
     clf__favor_bind_shape(&binder, chunk, s->keys, s->width, 0);
-    return clf__favor_columns(chunk, &binder);
+    bind_segments(&binder, chunk);
+    return launch_columns(chunk, &binder);
 }
 
 static clf_status make_weights(favor_chunk *chunk)
@@ -42,6 +64,44 @@ static void bind_logits(clf_binder *binder, const favor_chunk *chunk)
     clf__favor_bind_array(binder, chunk, FAVOR_NORM);
 }
 
+/* What segments end with, each alone; with one there is nothing to know. */
+static clf_status make_ends(favor_chunk *chunk, bool reverse)
+{
+    const favor_state *s = chunk->state;
+    clf_binder binder = clf_bind(s->kernel[FAVOR_ENDS]);
+
+    if (s->segments == 1)
+        return CLF_SUCCESS;
+    bind_logits(&binder, chunk);
+    clf__favor_bind_array(&binder, chunk, FAVOR_RHO);
+    bind_ends(&binder, chunk);
+    clf__favor_bind_shape(&binder, chunk, s->keys, s->width, s->shift);
+    clf__favor_bind_int(&binder, reverse);
+    bind_segments(&binder, chunk);
+    return launch_columns(chunk, &binder);
+}
+
+/* States of segments alone into those where they begin; features lie along the columns of a state, or its rows. */
+static clf_status join(favor_chunk *chunk, bool across)
+{
+    const favor_state *s = chunk->state;
+    const int rows = across ? s->value_width : s->features, step = across ? s->features : s->value_padded;
+    const int blocks = (int)clf__lanes_blocks(s->lanes, across ? s->features : s->value_width);
+    const cl_long size = (cl_long)s->features * s->value_padded;
+    clf_binder binder = clf_bind(s->kernel[FAVOR_JOIN]);
+
+    clf__favor_bind_array(&binder, chunk, FAVOR_SCAN);
+    clf_bind_value(&binder, &size, sizeof size);
+    clf__favor_bind_array(&binder, chunk, FAVOR_TOPS);
+    clf__favor_bind_int(&binder, rows);
+    clf__favor_bind_int(&binder, blocks);
+    clf__favor_bind_int(&binder, step);
+    clf__favor_bind_int(&binder, across);
+    clf__favor_bind_shape(&binder, chunk, s->keys, s->value_width, s->shift);
+    bind_segments(&binder, chunk);
+    return clf__favor_each(chunk, &binder, (int64_t)rows * blocks);
+}
+
 static clf_status make_factors(favor_chunk *chunk, bool reverse)
 {
     const favor_state *s = chunk->state;
@@ -51,20 +111,19 @@ static clf_status make_factors(favor_chunk *chunk, bool reverse)
     clf__favor_bind_array(&binder, chunk, FAVOR_PHI);
     clf__favor_bind_array(&binder, chunk, FAVOR_COLUMN);
     clf__favor_bind_array(&binder, chunk, FAVOR_SHRINK);
+    bind_ends(&binder, chunk);
     clf__favor_bind_shape(&binder, chunk, s->keys, s->width, s->shift);
     clf__favor_bind_int(&binder, reverse);
-    return clf__favor_columns(chunk, &binder);
+    bind_segments(&binder, chunk);
+    return launch_columns(chunk, &binder);
 }
 
-/* Results: of queries from values, or gradients of values from those of the results. */
-static clf_status scan(favor_chunk *chunk, bool reverse, int values, const clf_tensor *to, float scale)
+/* A pass of `scan`; alone: states of segments. */
+static clf_status run_scan(favor_chunk *chunk, bool reverse, int values, const clf_tensor *to, float scale, bool alone)
 {
     const favor_state *s = chunk->state;
     clf_binder binder = clf_bind(s->kernel[FAVOR_MAKE_SCAN]);
-    clf_status status = make_factors(chunk, reverse);
 
-    if (status)
-        return status;
     clf__favor_bind_array(&binder, chunk, FAVOR_PHI);
     clf__favor_bind_array(&binder, chunk, FAVOR_COLUMN);
     clf__favor_bind_array(&binder, chunk, FAVOR_SHRINK);
@@ -77,7 +136,20 @@ static clf_status scan(favor_chunk *chunk, bool reverse, int values, const clf_t
     clf__favor_bind_int(&binder, reverse);
     clf__favor_bind_int(&binder, reverse ? 0 : (int)s->shift);
     clf__favor_bind_float(&binder, scale);
-    return clf__favor_each(chunk, &binder, s->value_padded / s->lanes);
+    clf__favor_bind_int(&binder, alone);
+    bind_segments(&binder, chunk);
+    return clf__favor_each(chunk, &binder, s->segments * (s->value_padded / s->lanes));
+}
+
+/* Results: of queries from values, or gradients of values from those of the results. */
+static clf_status scan(favor_chunk *chunk, bool reverse, int values, const clf_tensor *to, float scale)
+{
+    clf_status status = make_factors(chunk, reverse);
+
+    if (status == CLF_SUCCESS && chunk->state->segments > 1 &&
+        (status = run_scan(chunk, reverse, values, to, scale, true)) == CLF_SUCCESS)
+        status = join(chunk, false);
+    return status ? status : run_scan(chunk, reverse, values, to, scale, false);
 }
 
 static clf_status make_pairs(favor_chunk *chunk)
@@ -94,7 +166,7 @@ static clf_status make_pairs(favor_chunk *chunk)
     return clf__favor_each(chunk, &binder, s->keys);
 }
 
-static clf_status make_gradient(favor_chunk *chunk, bool reverse)
+static clf_status run_gradient(favor_chunk *chunk, bool reverse, bool alone)
 {
     const favor_state *s = chunk->state;
     clf_binder binder = clf_bind(s->kernel[FAVOR_GRADIENT]);
@@ -107,9 +179,22 @@ static clf_status make_gradient(favor_chunk *chunk, bool reverse)
     clf__favor_bind_array(&binder, chunk, FAVOR_SCAN);
     clf__favor_bind_int(&binder, s->value_padded);
     clf__favor_bind_array(&binder, chunk, FAVOR_D);
+    bind_ends(&binder, chunk);
     clf__favor_bind_shape(&binder, chunk, s->keys, s->value_width, s->shift);
     clf__favor_bind_int(&binder, reverse);
-    return clf__favor_columns(chunk, &binder);
+    clf__favor_bind_int(&binder, alone);
+    bind_segments(&binder, chunk);
+    return launch_columns(chunk, &binder);
+}
+
+/* Gradients of logits: of queries, or (`reverse`) of keys. */
+static clf_status make_gradient(favor_chunk *chunk, bool reverse)
+{
+    clf_status status = CLF_SUCCESS;
+
+    if (chunk->state->segments > 1 && (status = run_gradient(chunk, reverse, true)) == CLF_SUCCESS)
+        status = join(chunk, true);
+    return status ? status : run_gradient(chunk, reverse, false);
 }
 
 /* Queries before the first key see nothing. */
@@ -134,8 +219,8 @@ clf_status clf__favor_causal_forward(favor_chunk *chunk)
     const clf_tensor *out = &chunk->args.io[CLF_QKV_OUT];
     clf_status status;
 
-    if ((status = clear_first(chunk, out)) || (status = make_logits(chunk)) || (status = make_prefix(chunk)) ||
-        (status = make_weights(chunk)) ||
+    if ((status = clear_first(chunk, out)) || (status = make_logits(chunk)) ||
+        (status = make_ends(chunk, false)) || (status = make_prefix(chunk)) || (status = make_weights(chunk)) ||
         (status = clf__favor_copy(chunk, &chunk->args.io[CLF_QKV_V], FAVOR_V, s->keys)) ||
         (status = scan(chunk, false, FAVOR_V, out, s->drops ? s->keep_scale : 1)))
         return status;
@@ -152,6 +237,7 @@ clf_status clf__favor_causal_backward(favor_chunk *chunk)
         (status = clf__favor_copy(chunk, &chunk->args.io[CLF_QKV_V], FAVOR_V, s->keys)) ||
         (status = clf__favor_copy(chunk, &grad[CLF_QKV_OUT], FAVOR_G, s->keys)) ||
         (status = clf__favor_rho(chunk, s->keys)) || (status = make_pairs(chunk)) ||
+        (status = make_ends(chunk, true)) ||
         (grad[CLF_QKV_V].rank > 0 && (status = scan(chunk, true, FAVOR_G, &grad[CLF_QKV_V], 1))))
         return status;
     if (grad[CLF_QKV_K].rank > 0) {
@@ -162,7 +248,7 @@ clf_status clf__favor_causal_backward(favor_chunk *chunk)
     }
     if (grad[CLF_QKV_Q].rank == 0)
         return CLF_SUCCESS;
-    if ((status = make_gradient(chunk, false)) ||
+    if ((status = make_ends(chunk, false)) || (status = make_gradient(chunk, false)) ||
         (status = clf__favor_fold(chunk, s->keys, false, FAVOR_SHRINK, FAVOR_UQ)))
         return status;
     return clf__favor_product(chunk, FAVOR_DQ);

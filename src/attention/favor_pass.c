@@ -20,6 +20,10 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* In causal order: work-items that each core of a CPU or unit of a GPU should have, chunks of a segment at least (a
+ * segment has a state more), segments at most. */
+enum { VECTOR_ITEMS = 2, PORTABLE_ITEMS = 256, SEGMENT_CHUNKS = 4, MOST_SEGMENTS = 32 };
+
 /* What an item needs of each array. */
 static void set_sizes(favor_state *s, bool backward)
 {
@@ -42,7 +46,8 @@ static void set_sizes(favor_state *s, bool backward)
         s->size[FAVOR_UQ] = s->keys * s->drawn_padded;
         s->size[FAVOR_COLUMN] = places * s->features;
         s->size[FAVOR_SHRINK] = s->size[FAVOR_PREFIX] = s->size[FAVOR_BEFORE] = chunks * s->features;
-        s->size[FAVOR_SCAN] = s->features * s->value_padded;
+        s->size[FAVOR_SCAN] = s->segments * s->features * s->value_padded;
+        s->size[FAVOR_TOPS] = s->size[FAVOR_SUMS] = s->segments * s->features;
         s->size[FAVOR_LARGEST] = s->size[FAVOR_SHARE] = s->keys;
         s->size[FAVOR_WEIGHTS] = s->keys * PLACES;
     } else {
@@ -75,6 +80,24 @@ static void choose_chunk(favor_state *s, int64_t floats, int64_t cores)
     s->chunk_batches = larger(1, items / larger(1, s->heads));
     if (s->chunk_batches > s->batch)
         s->chunk_batches = s->batch;
+}
+
+/* So many segments in causal order that the scan, which has the fewest, has work-items enough. */
+static void choose_segments(favor_state *s, int64_t cores)
+{
+    const int64_t chunks = padded(s->keys, PLACES) / PLACES, wanted = cores * (s->lanes == 1 ? PORTABLE_ITEMS : VECTOR_ITEMS);
+    int64_t floats = 0;
+
+    for (int i = 0; i < FAVOR_TOPS; i++)
+        floats += s->size[i];
+    choose_chunk(s, floats, cores);
+    const int64_t items = s->chunk_batches * s->chunk_heads * (s->value_padded / s->lanes);
+    int64_t segments = (wanted + items - 1) / items;
+    if (segments > chunks / SEGMENT_CHUNKS)
+        segments = chunks / SEGMENT_CHUNKS;
+    segments = segments > MOST_SEGMENTS ? MOST_SEGMENTS : larger(1, segments);
+    s->segment_chunks = larger(1, (chunks + segments - 1) / segments);
+    s->segments = larger(1, (chunks + s->segment_chunks - 1) / s->segment_chunks);
 }
 
 static void reserve(clf_plan *plan, favor_state *s)
@@ -124,6 +147,7 @@ static void describe(clf_plan *plan, favor_state *s)
     s->keep_scale = dropout < 1 ? 1 / (1 - dropout) : 0;
     s->chunk_batches = larger(1, s->batch);
     s->chunk_heads = larger(1, s->heads);
+    s->segments = 1;
     clf__favor_vector_choose(s, clf_device_get_info(clf_plan_device(plan))->compute_units);
 }
 
@@ -133,7 +157,7 @@ static clf_status make_kernels(clf_plan *plan, favor_state *s)
         "clf_favor_norms", "clf_favor_keys", "clf_favor_queries", "clf_favor_fold", "clf_favor_columns",
         "clf_favor_rho", "clf_favor_copy", "clf_favor_drop", "clf_favor_finish", "clf_favor_mean",
         "clf_favor_prefix", "clf_favor_weights", "clf_favor_factors", "clf_favor_scan", "clf_favor_pairs",
-        "clf_favor_gradient", "clf_favor_vector_keys", "clf_favor_vector_merge", "clf_favor_vector_queries",
+        "clf_favor_gradient", "clf_favor_ends", "clf_favor_join", "clf_favor_vector_keys", "clf_favor_vector_merge", "clf_favor_vector_queries",
     };
     const clf_dtype storage = clf_plan_args(plan)->io[CLF_QKV_Q].dtype;
     char options[CLF__LANES_OPTIONS], vector_options[CLF__LANES_OPTIONS];
@@ -199,6 +223,10 @@ clf_status clf__favor_plan(clf_plan *plan)
     if ((status = make_kernels(plan, s)) || s->mean)
         return status;
     set_sizes(s, backward);
+    if (s->causal) {
+        choose_segments(s, clf_device_get_info(clf_plan_device(plan))->compute_units);
+        set_sizes(s, backward);
+    }
     reserve(plan, s);
     favor_chunk chunk = chunk_at(NULL, s, clf_plan_args(plan), (favor_items){ 0, 0, s->chunk_batches, s->chunk_heads });
     if ((status = clf_instance_buffer(clf_plan_instance(plan), "feature_map.features", &chunk.drawn)))

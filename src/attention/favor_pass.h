@@ -26,7 +26,7 @@ enum {
     FAVOR_NORMS, FAVOR_KEYS, FAVOR_QUERIES, FAVOR_FOLD, FAVOR_COLUMNS, FAVOR_MAKE_RHO, FAVOR_COPY, FAVOR_DROP,
     FAVOR_FINISH, FAVOR_MEAN, FAVOR_FULL_KERNELS,
     FAVOR_MAKE_PREFIX = FAVOR_FULL_KERNELS, FAVOR_MAKE_WEIGHTS, FAVOR_FACTORS, FAVOR_MAKE_SCAN, FAVOR_MAKE_PAIRS,
-    FAVOR_GRADIENT,
+    FAVOR_GRADIENT, FAVOR_ENDS, FAVOR_JOIN,
     FAVOR_CAUSAL_KERNELS,
     FAVOR_VECTOR_KEYS = FAVOR_CAUSAL_KERNELS, FAVOR_VECTOR_MERGE, FAVOR_VECTOR_QUERIES,
     FAVOR_KERNELS
@@ -40,7 +40,8 @@ typedef struct favor_state {
     int64_t   batch, heads, queries, keys, shift; /* shift: place of query 0 among the keys */
     int64_t   chunk_batches, chunk_heads;
     bool      vector;                 /* forward by favor_vector.cl, for all items at once */
-    int64_t   segments;               /* of the keys of an item */
+    int64_t   segments;               /* of the keys of an item; in causal order of its places */
+    int64_t   segment_chunks;         /* chunks of places of each */
     int64_t   rows_keys, rows_queries; /* at a time */
     int64_t   size[FAVOR_ARRAYS];     /* floats of an item, 0 = not needed */
     int64_t   start[FAVOR_ARRAYS];    /* floats from the start of workspace or saved */
