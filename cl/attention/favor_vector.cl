@@ -181,9 +181,8 @@ void clf_favor_vector_keys(__global const clf_storage *k, long4 k_at, __global c
                     largest[n + 2] = clf_max(-x - norm[r], largest[n + 2]);
             }
         for (int n = 0; n < 4; n++) {
-            const int16 none = largest[n] == (float16)(-INFINITY);
-            shrink[n] = none ? (float16)(1.0f) : exponential(base[n] - largest[n]);
-            base[n] = none ? (float16)(0.0f) : largest[n];
+            shrink[n] = exponential(largest[n] == (float16)(-INFINITY) ? (float16)(0.0f) : base[n] - largest[n]);
+            base[n] = largest[n] == (float16)(-INFINITY) ? (float16)(0.0f) : largest[n];
             total[n] *= shrink[n];
         }
         for (int r = 0; r < whole; r++)
