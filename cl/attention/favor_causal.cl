@@ -261,7 +261,8 @@ __kernel void clf_favor_factors(__global const float *uq, long uq_at, __global c
 }
 
 /* values: f32 rows of `padded` channels by place. A work-item: CLF_LANES channels of a segment, and their column of the
- * state; `alone`: only the state, from nothing. y_at and `first` place results in the tensor: offset, strides of batch, head, row; row of place 0. */
+ * state; `alone`: only the state, from nothing. y_at and `first` place results in the tensor: offset, strides of batch,
+ * head, row; row of place 0. */
 __kernel void clf_favor_scan(__global const float *row, long row_at, __global const float *column, long column_at,
                              __global const float *shrink, long shrink_at, __global const float *weights,
                              long weights_at, __global const float *values, long values_at, __global float *state,

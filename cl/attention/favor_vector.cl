@@ -1,25 +1,27 @@
 /* Attention through random features, all keys at once, on CPUs: features live and die in the caches of a core
  * (favor.cl explains features, logits and sums, and has the same steps around products of whole matrices).
  *
- *                     W: width x columns of a panel           A panel is 64 features: 32 drawn columns in both signs,
- *                    +---------+                              or 64 in one. Tiles of 13 x 32 sums are in registers:
- *                    |         |                              26 vectors, two for the right operand.
- *                    +---------+       V: rows x channels
- *      K: rows      +---------+       +------------+          keys      a group: a panel of an item, and all its keys or
- *      x width      | u       |       |            |                    a segment of them, up to 104 rows at a time. top
- *      +--------+   |         |       +------------+                    grows on the way, sums and state shrink with it
- *      |        |   +---------+      +------------+           merge     segments of an item into one
- *      +--------+   phi: rows x 64   | state: 64  |           queries   a group: up to 104 rows; u of all features, its
- *                                    | x channels |                     largest number of a row, then a panel at a time
- *                                    +------------+                     phi and its part of the result
+ *                   W: width x columns       A panel is 64 features: 32 columns of u in both signs, or 64 in one.
+ *                    +---------+             Tiles of 13 x 32 sums are in registers: 26 vectors, two for the right
+ *                    |         |             operand; 13 because 5 x 13 rows of a state are hardly more than 64.
+ *                    +---------+
+ *      rows x width  +---------+             keys      a group: a panel of an item, and all its keys or a segment of
+ *      +--------+    | u       |                       them, up to 104 rows at a time. top grows on the way, and
+ *      |  k, q  |    +---------+                       sums and state shrink with it.
+ *      +--------+    +---------+---------+   merge     segments of an item into one
+ *                    | phi     |         |   queries   a group: up to 104 rows. u of all features and the largest
+ *                    +---------+---------+             logit of each row; then a panel at a time phi and its part of
+ *      state: 64 x channels                            the result, which the denominator divides in the end
  *
  * Work split: a group is a work-item. Segments are more than one only where items times panels are few for the cores.
  * 500 KiB of private memory, of which 100 to 250 are in use at a time (second-level cache). What is not there (rows,
- * columns of the last panel, channels) is packed as zeros; logits of columns that are not drawn are -INFINITY.
+ * columns of the last panel, channels) is packed as zeros and not stored.
  *
- * A forward pass at 8 heads, 2048 rows, width 64, 448 features, two AVX-512 cores, beside the same with OpenBLAS'
- * products (clf_bench_peers, medians by the clock, least CPU times): matrices in memory, a head after the other, 0.63 and
- * 0.85; this LADDER.
+ * A forward pass at 8 heads, 2048 rows, width 64, 448 features on two AVX-512 cores of a busy machine beside the same
+ * with OpenBLAS' products (clf_bench_peers: their time over ours, of medians by the clock and of least CPU times):
+ * matrices in memory, a head after the other, 0.63 and 0.85; panels 0.85 and 1.05; one group in eight works (see SPREAD)
+ * 1.05 and 1.04; signs known to the compiler and values in panels of 32 channels, so that their rows lie in all sets of
+ * the cache, 1.08 and 1.05. Products run at the speed of multiply-adds and take two thirds; exponentials take an eighth.
  */
 #include "attention/favor_logits.cl"
 

@@ -219,8 +219,8 @@ clf_status clf__favor_causal_forward(favor_chunk *chunk)
     const clf_tensor *out = &chunk->args.io[CLF_QKV_OUT];
     clf_status status;
 
-    if ((status = clear_first(chunk, out)) || (status = make_logits(chunk)) ||
-        (status = make_ends(chunk, false)) || (status = make_prefix(chunk)) || (status = make_weights(chunk)) ||
+    if ((status = clear_first(chunk, out)) || (status = make_logits(chunk)) || (status = make_ends(chunk, false)) ||
+        (status = make_prefix(chunk)) || (status = make_weights(chunk)) ||
         (status = clf__favor_copy(chunk, &chunk->args.io[CLF_QKV_V], FAVOR_V, s->keys)) ||
         (status = scan(chunk, false, FAVOR_V, out, s->drops ? s->keep_scale : 1)))
         return status;

@@ -85,7 +85,8 @@ static void choose_chunk(favor_state *s, int64_t floats, int64_t cores)
 /* So many segments in causal order that the scan, which has the fewest, has work-items enough. */
 static void choose_segments(favor_state *s, int64_t cores)
 {
-    const int64_t chunks = padded(s->keys, PLACES) / PLACES, wanted = cores * (s->lanes == 1 ? PORTABLE_ITEMS : VECTOR_ITEMS);
+    const int64_t chunks = padded(s->keys, PLACES) / PLACES;
+    const int64_t wanted = cores * (s->lanes == 1 ? PORTABLE_ITEMS : VECTOR_ITEMS);
     int64_t floats = 0;
 
     for (int i = 0; i < FAVOR_TOPS; i++)
@@ -157,7 +158,8 @@ static clf_status make_kernels(clf_plan *plan, favor_state *s)
         "clf_favor_norms", "clf_favor_keys", "clf_favor_queries", "clf_favor_fold", "clf_favor_columns",
         "clf_favor_rho", "clf_favor_copy", "clf_favor_drop", "clf_favor_finish", "clf_favor_mean",
         "clf_favor_prefix", "clf_favor_weights", "clf_favor_factors", "clf_favor_scan", "clf_favor_pairs",
-        "clf_favor_gradient", "clf_favor_ends", "clf_favor_join", "clf_favor_vector_keys", "clf_favor_vector_merge", "clf_favor_vector_queries",
+        "clf_favor_gradient", "clf_favor_ends", "clf_favor_join", "clf_favor_vector_keys",
+        "clf_favor_vector_merge", "clf_favor_vector_queries",
     };
     const clf_dtype storage = clf_plan_args(plan)->io[CLF_QKV_Q].dtype;
     char options[CLF__LANES_OPTIONS], vector_options[CLF__LANES_OPTIONS];

@@ -37,8 +37,8 @@ void clf__favor_vector_choose(favor_state *s, int64_t cores)
 
     s->rows_keys = fit;
     s->rows_queries = less(fit, tiles(LOGITS / (panels * (PANEL / s->signs))));
-    s->vector = s->lanes > 1 && !s->causal && !s->mean && s->width <= WIDTH && s->value_width <= CHANNELS && items > 0 &&
-                s->rows_queries > 0;
+    s->vector = s->lanes > 1 && !s->causal && !s->mean && s->width <= WIDTH && s->value_width <= CHANNELS &&
+                items > 0 && s->rows_queries > 0;
     if (!s->vector)
         return;
     const int64_t wanted = blocks_of(GROUPS * cores, items);
