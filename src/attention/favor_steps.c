@@ -12,12 +12,13 @@ static cl_mem place_of(const favor_chunk *chunk, int array, int64_t *first)
 {
     const favor_state *s = chunk->state;
     const bool kept = array >= FAVOR_TOP, parts = !kept && array >= FAVOR_TOPS, saved = kept && s->kept_is_saved;
+    const uint64_t start = kept ? s->kept : parts ? s->parts : s->workspace;
     clf_buffer buffer = { 0 };
 
     if (chunk->run)
         buffer = saved ? clf_run_saved(chunk->run) : clf_run_workspace(chunk->run);
-    *first = (int64_t)((buffer.offset + (kept ? s->kept : parts ? s->parts : s->workspace)) / sizeof(float)) +
-             s->start[array] + (kept || parts ? chunk->first * s->size[array] : 0);
+    *first = (int64_t)((buffer.offset + start) / sizeof(float)) + s->start[array] +
+             (kept || parts ? chunk->first * s->size[array] : 0);
     return buffer.mem;
 }
 
