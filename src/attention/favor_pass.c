@@ -22,7 +22,7 @@ static int64_t larger(int64_t a, int64_t b)
 
 /* In causal order: work-items that each core of a CPU or unit of a GPU should have, chunks of a segment at least (a
  * segment has a state more), segments at most. */
-enum { VECTOR_ITEMS = 2, PORTABLE_ITEMS = 256, SEGMENT_CHUNKS = 4, MOST_SEGMENTS = 32 };
+enum { VECTOR_ITEMS = 1, PORTABLE_ITEMS = 64, SEGMENT_CHUNKS = 4, MOST_SEGMENTS = 32 };
 
 /* What an item needs of each array. */
 static void set_sizes(favor_state *s, bool backward)
