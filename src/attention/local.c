@@ -108,11 +108,12 @@ static clf_status local_plan(clf_plan *plan)
         if (problem.padding.rank > 0)
             return clf_plan_refuse(plan, "'key_padding_mask' is given, but in xformers semantics this mechanism takes "
                                    "none: merge it into 'att_mask'");
-        if (is_sparse(c, queries) && problem.mask.rank > 0)
-            return clf_plan_refuse(plan, "'att_mask' is given: in xformers semantics it changes which entries the sparse "
-                                   "path loses; use paper semantics");
-        if (is_sparse(c, queries))
+        if (is_sparse(c, queries)) {
+            const clf_status status = clf__fused_lose_under_mask(plan, &problem);
+            if (status)
+                return status;
             drop_last_entries(c, queries, mask_mod, sizeof mask_mod);
+        }
     }
     problem.mask_mod = mask_mod[0] ? mask_mod : NULL;
     return clf__fused_plan_part(plan, &problem);

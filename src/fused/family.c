@@ -2,6 +2,7 @@
 #include "fused/family.h"
 #include "core/log.h"
 #include "core/status.h"
+#include "fused/snippet.h"
 #include "fused/sparse.h"
 #include "tune/tune.h"
 #include <limits.h>
@@ -338,13 +339,20 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
     clf_device *device = clf_plan_device(plan);
     const clf_plan_options *options = clf_plan_get_options(plan);
     const clf__fused_family *families[FAMILIES + 1], **family = families;
+    clf__fused_problem rest;
     bool named = false;
-    char why[256] = "";
+    char why[256] = "", text[CLF__SNIPPET];
     clf_status status;
 
     *fused = (clf__fused){ 0 };
     if (!is_possible(problem, clf_plan_passes(plan), why, sizeof why))
         return clf_plan_refuse(plan, "%s", why);
+    if (problem->loses) {
+        if ((status = clf__fused_plan_lost(plan, problem, fused)))
+            return status;
+        rest = clf__fused_without_lost(problem, text, sizeof text);
+        problem = &rest;
+    }
     if ((status = order_families(device, problem, families)))
         return status;
     for (; *family; family++) {
@@ -369,9 +377,11 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
 
 clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
-    clf__fused_problem plain;
-    clf_status status = clf__fused_unpack(run, fused, problem, &plain);
+    clf__fused_problem rest, plain;
+    clf_status status = clf__fused_find_lost(run, fused, problem, &rest);
 
+    if (!status)
+        status = clf__fused_unpack(run, fused, &rest, &plain);
     if (!status)
         status = clf__fused_make_lists(run, fused, &plain, 0, 1);
     if (!status)
@@ -381,13 +391,16 @@ clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__
 
 clf_status clf__fused_backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
-    clf_status status = clf__fused_make_lists(run, fused, problem, 1, 3);
+    clf__fused_problem rest;
+    clf_status status = clf__fused_find_lost(run, fused, problem, &rest);
 
     if (!status)
-        status = fused->family->backward(run, fused, problem);
+        status = clf__fused_make_lists(run, fused, &rest, 1, 3);
     if (!status)
-        status = clf__fused_backward_sinks(run, fused, problem);
+        status = fused->family->backward(run, fused, &rest);
     if (!status)
-        status = clf__fused_grad_mask_run(run, fused, problem);
-    return status ? status : clf__fused_backward_gaps(run, fused, problem);
+        status = clf__fused_backward_sinks(run, fused, &rest);
+    if (!status)
+        status = clf__fused_grad_mask_run(run, fused, &rest);
+    return status ? status : clf__fused_backward_gaps(run, fused, &rest);
 }

@@ -101,6 +101,13 @@ void       clf__fused_bind_sinks(clf_binder *binder, const clf__fused_problem *p
 clf_status clf__fused_plan_sinks(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
 clf_status clf__fused_backward_sinks(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
 
+/* Pairs that are lost: their kernels; the problem that the families plan, which hides them by a snippet in `text`; and
+ * the one that they run, behind the kernels that find them (the problem itself where nothing is lost). */
+clf_status         clf__fused_plan_lost(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
+clf__fused_problem clf__fused_without_lost(const clf__fused_problem *problem, char *text, size_t size);
+clf_status         clf__fused_find_lost(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem,
+                                        clf__fused_problem *rest);
+
 /* Is a grid of groups of `items` for `rows` rows each within what devices count in? */
 bool clf__fused_grid_fits(const clf__fused_problem *problem, int rows, int items, char *why, size_t size);
 

@@ -30,6 +30,8 @@ typedef struct clf__fused_problem {
     int64_t    window;    /* with causal: query i sees the last `window` of those only; 0 = all */
     int64_t    ahead;     /* so much of `shift` is what query i sees behind its own place, i + shift - ahead */
     const char *mask_mod; /* an expression over (b, h, q, k) that must hold too, without spaces; NULL = none */
+    bool       loses;     /* of the pairs that all this leaves, the last in row-major order go until their number is a
+                             multiple of 4; for clf__fused_plan, runs know */
 
     /* what becomes of a score */
     clf_tensor grad_mask; /* of an additive mask: [B, H, Nq, Nk], extent 1 where the mask repeats, its type */
@@ -95,6 +97,8 @@ typedef struct clf__fused {
     int       mask_tile;              /* elements of grad_mask on each side of a group's tile */
     cl_kernel unpack;                 /* pages and quantised numbers to plain rows; NULL = the family reads them */
     cl_kernel gaps[3];                /* rows of no sequence: of out, of lse, of gradients */
+    cl_kernel count_left, find_lost;  /* where the pairs are lost */
+    uint64_t  left, first_lost;       /* bytes into workspace: pairs of each row; row and key of the first that is lost */
     int       rows[3], items[3];      /* of a group, in forward and in backward; [2] for keys if not as for queries */
     int       most_groups;            /* of forward, which then go on with more rows; 0 = one for each tile of rows */
     int       splits;                 /* slices of a gradient that are added in the end */
@@ -109,6 +113,7 @@ typedef struct clf__fused {
     uint64_t  unpacked[2];            /* bytes into workspace: plain rows of k and v */
     uint64_t  unwanted_k, unwanted_v; /* bytes into workspace: for gradients that nobody wants */
     clf__fused_lists lists[3];        /* for forward, for backward by queries and by keys */
+    clf__fused_lists lost_rows;
 } clf__fused;
 
 /* The first family that can do it, by the order of the device's style; `reference` only when the plan's options
@@ -134,6 +139,10 @@ clf_status clf__fused_backward_part(clf_run *run, const clf__fused_problem *prob
  * take them. */
 clf_status clf__fused_plan_pattern(clf_plan *plan, clf_pattern *pattern, clf_semantics semantics, bool force,
                                    float dropout);
+
+/* Under xFormers' semantics, on the sparse path: a mask changes which pairs are lost. Refuses masks that the path could
+ * not take, else sets problem->loses where there is one. */
+clf_status clf__fused_lose_under_mask(clf_plan *plan, clf__fused_problem *problem);
 
 /* What the papers of such parts mean and xFormers leaves to its callers: everyone sees itself, and, when causal, nobody
  * sees later ones. Nothing under xFormers' semantics. */
@@ -161,6 +170,6 @@ const char *clf__fused_feature(const clf_device *device, const char *family, int
       "fused/nvidia_delta.cl", "fused/reference_forward.cl", "fused/reference_backward.cl", "fused/sinks.cl",       \
       "fused/gaps.cl", "fused/grad_mask.cl", "fused/gather_vector_forward.cl", "fused/gather_vector_backward.cl",   \
       "fused/gather_portable_forward.cl", "fused/gather_portable_backward.cl", "fused/nvidia_decode.cl",            \
-      "fused/unpack.cl", "fused/list_tiles.cl" }
+      "fused/unpack.cl", "fused/list_tiles.cl", "fused/lost.cl" }
 
 #endif

@@ -3,7 +3,7 @@
 #include "pattern/pattern.h"
 
 /* Under xFormers' semantics: the pattern as it is used there, or why not. */
-static clf_status ship(clf_plan *plan, const clf__fused_problem *problem, bool force, clf_pattern **pattern)
+static clf_status ship(clf_plan *plan, clf__fused_problem *problem, bool force, clf_pattern **pattern)
 {
     const long long queries = (long long)problem->q.shape[2], length = (long long)clf_pattern_get_info(*pattern).keys;
     bool sparse;
@@ -16,13 +16,10 @@ static clf_status ship(clf_plan *plan, const clf__fused_problem *problem, bool f
         return clf_plan_refuse(plan, "there are %lld queries, but the pattern ends at %lld", queries, length);
     if ((status = clf__pattern_as_shipped(pattern, queries, force, &sparse)))
         return status;
-    if (problem->mask.rank > 0 && sparse)
-        return clf_plan_refuse(plan, "'att_mask' is given: in xformers semantics it changes which entries the sparse path "
-                               "loses; use paper semantics");
     if (problem->mask.rank > 0 && queries < length)
         return clf_plan_refuse(plan, "'att_mask' is given for %lld positions, but in xformers semantics sequences are "
                                "padded to the %lld of the pattern", queries, length);
-    return CLF_SUCCESS;
+    return sparse ? clf__fused_lose_under_mask(plan, problem) : CLF_SUCCESS;
 }
 
 clf_status clf__fused_plan_pattern(clf_plan *plan, clf_pattern *pattern, clf_semantics semantics, bool force,

@@ -226,6 +226,8 @@ static void add_masks(generator *g)
         c->xformers = true;
         c->mask_items = form == 2;
     }
+    if (has_field(g, "semantics"))
+        vary_mask(g, CLF_BOOL8, 2, 0)->xformers = true;
     clf__kit_case *c = vary_mask(g, CLF_BOOL8, 0, 0);
     c->causal = claims(g, CLF_TRAIT_CAUSAL);
 }

@@ -228,20 +228,34 @@ bool clf__exact_pairs_see(const void *user, int64_t item, int64_t query, int64_t
     return pairs->seen[(item % pairs->items * pairs->queries + query) * pairs->keys + key] != 0;
 }
 
-void clf__exact_pairs_drop(clf__exact_pairs *pairs, bool force)
+/* The last entries of `all` go until a multiple of 4 is left. */
+static void drop_last(uint8_t *seen, int64_t all)
+{
+    int64_t count = 0;
+
+    for (int64_t i = 0; i < all; i++)
+        count += seen[i];
+    for (int64_t i = all - 1; i >= 0 && count % 4 != 0; i--)
+        if (seen[i]) {
+            seen[i] = 0;
+            count--;
+        }
+}
+
+void clf__exact_pairs_drop(clf__exact_pairs *pairs, const clf_reference *reference, bool force)
 {
     const int64_t all = pairs->items * pairs->queries * pairs->keys;
+    const double *mask = reference->io[CLF_QKV_ATT_MASK];
     int64_t       count = 0;
 
     for (int64_t i = 0; i < all; i++)
         count += pairs->seen[i];
     if (!force && (double)count > 0.3 * (double)all)
         return;
-    for (int64_t i = all - 1; i >= 0 && count % 4 != 0; i--)
-        if (pairs->seen[i]) {
-            pairs->seen[i] = 0;
-            count--;
-        }
+    drop_last(pairs->seen, all);
+    for (int64_t i = 0; mask && i < all; i++)
+        pairs->seen[i] = pairs->seen[i] && mask[i] != 0;
+    drop_last(pairs->seen, all);
 }
 
 clf_status clf__reference_exact(const clf_reference *reference, const clf__exact *exact)

@@ -33,8 +33,8 @@ typedef struct clf__exact_pairs {
 
 bool clf__exact_pairs_see(const void *pairs, int64_t item, int64_t query, int64_t key);
 /* What xFormers' sparse path loses, where it is taken (at most 0.3 of all pairs, or forced): the last entries, until
- * their number is a multiple of 4. */
-void clf__exact_pairs_drop(clf__exact_pairs *pairs, bool force);
+ * their number is a multiple of 4; and once more of what the mask of the arguments leaves, which is one for all items. */
+void clf__exact_pairs_drop(clf__exact_pairs *pairs, const clf_reference *reference, bool force);
 
 clf_status clf__reference_exact(const clf_reference *reference, const clf__exact *exact);
 

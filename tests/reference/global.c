@@ -31,7 +31,7 @@ clf_status clf_reference_global(const clf_reference *reference)
             pairs.seen[i * n + j] = (is_global(c, i) || is_global(c, j) || (!xformers && i == j)) &&
                                     (xformers || !c->base.causal || j <= i);
     if (xformers)
-        clf__exact_pairs_drop(&pairs, c->force_sparsity);
+        clf__exact_pairs_drop(&pairs, reference, c->force_sparsity);
     const clf_status status = clf__reference_exact(reference, &exact);
     free(pairs.seen);
     return status;

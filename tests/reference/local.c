@@ -1,11 +1,11 @@
-/* Sliding-window attention: a predicate, and xFormers' lost entries counted one by one. */
+/* Sliding-window attention: a predicate; for xFormers, which loses entries, pairs written down one by one. */
 #include "attention/local.h"
 #include "exact.h"
 #include <math.h>
+#include <stdlib.h>
 
 typedef struct band {
     int64_t queries, keys, left, right;
-    int64_t kept; /* entries of the pattern that remain, -1 = all */
 } band;
 
 static bool inside(const band *band, int64_t i, int64_t j)
@@ -16,18 +16,27 @@ static bool inside(const band *band, int64_t i, int64_t j)
 
 static bool sees(const void *user, int64_t item, int64_t query, int64_t key)
 {
-    const band *band = user;
-    int64_t before = 0;
-
     (void)item;
-    if (!inside(band, query, key))
-        return false;
-    if (band->kept < 0 || query < band->queries - 4)
-        return true;
-    for (int64_t i = 0; i <= query; i++)
-        for (int64_t j = 0; j < (i == query ? key : band->keys); j++)
-            before += inside(band, i, j);
-    return before < band->kept;
+    return inside(user, query, key);
+}
+
+/* The band as xFormers' paths leave it; queries and keys are as many. */
+static clf_status shipped(const clf_reference *reference, clf__exact *exact, const band *band)
+{
+    const local_config *c = reference->config;
+    const int64_t n = band->queries;
+    clf__exact_pairs pairs = { 1, n, n, calloc((size_t)(n * n) + 1, 1) };
+
+    if (!pairs.seen)
+        return CLF_OUT_OF_HOST_MEMORY;
+    for (int64_t i = 0; i < n * n; i++)
+        pairs.seen[i] = inside(band, i / n, i % n);
+    clf__exact_pairs_drop(&pairs, reference, c->force_sparsity);
+    exact->sees = clf__exact_pairs_see;
+    exact->user = &pairs;
+    const clf_status status = clf__reference_exact(reference, exact);
+    free(pairs.seen);
+    return status;
 }
 
 clf_status clf_reference_local(const clf_reference *reference);
@@ -36,25 +45,18 @@ clf_status clf_reference_local(const clf_reference *reference)
     const local_config *c = reference->config;
     const bool xformers = c->base.semantics == CLF_SEMANTICS_XFORMERS;
     const int64_t half = c->window_size / 2, n = reference->args->io[CLF_QKV_Q].shape[2];
-    band band = {
+    const band band = {
         .queries = n,
         .keys = reference->args->io[CLF_QKV_K].shape[2],
         .left = !c->base.causal ? half : xformers ? c->window_size : c->window_size - 1,
         .right = c->base.causal ? 0 : half,
-        .kept = -1,
     };
-    const clf__exact exact = {
+    clf__exact exact = {
         .scale = 1 / sqrt((double)reference->args->io[CLF_QKV_Q].shape[3]),
         .dropout = c->base.dropout,
         .sees = sees,
         .user = &band,
     };
-    int64_t entries = 0;
 
-    for (int64_t i = 0; xformers && i < n; i++)
-        for (int64_t j = 0; j < n; j++)
-            entries += inside(&band, i, j);
-    if (xformers && (c->force_sparsity || (double)entries <= 0.3 * (double)n * (double)n))
-        band.kept = entries / 4 * 4;
-    return clf__reference_exact(reference, &exact);
+    return xformers ? shipped(reference, &exact, &band) : clf__reference_exact(reference, &exact);
 }

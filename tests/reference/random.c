@@ -41,7 +41,7 @@ clf_status clf_reference_random(const clf_reference *reference)
             pairs.seen[i * n + j] = (drawn || (!xformers && i == j)) && (!causal || j <= i);
         }
     if (!status && xformers)
-        clf__exact_pairs_drop(&pairs, c->force_sparsity);
+        clf__exact_pairs_drop(&pairs, reference, c->force_sparsity);
     if (!status)
         status = clf__reference_exact(reference, &exact);
     clf_pattern_free(pattern);
