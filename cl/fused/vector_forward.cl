@@ -21,11 +21,13 @@
  * (noticed while packing) go through a product that skips the zeros.
  *
  * With CLF_BLOCKS the blocks of keys are those in the group's list (lists.cl), and of each only those eights of rows
- * are computed that see any of it: 8 x CLF_KEYS is the grain in which a pattern or a mask snippet costs time.
+ * are computed that see any of it: 8 x CLF_KEYS is the grain in which a mask snippet costs time, 8 x 16 that of a pattern
+ * or window (vector_sixteens.cl).
  *
  * What each step gave, as a share of OpenBLAS' sgemm of 2048^3 on the same two AVX-512 cores (PoCL, f32,
  * D = 64, H = 8, N = 2048): blocks of 32 keys shared by 16 queries 0.50, by 64 queries 0.69, by 256 queries
- * 0.75; 64 keys, lazy base, vector sums, turning by shuffles 0.80 (D = 128: 0.73, dropout: 0.49).
+ * 0.75; 64 keys, lazy base, vector sums, turning by shuffles 0.80 (D = 128: 0.73, dropout: 0.49). Sixteens of keys
+ * take BigBird's blocks of 16 from 12 to 5.5 ms, a window of 5 from 5.2 to 3.9 ms.
  *
  * NDRange: global (ceil(Nq / CLF_ROWS), H, B), local (1, 1, 1). Build with CLF_LANES=16. CLF_ROWS may be
  * any multiple of 8, fewer where there are too few groups for the cores; CLF_KEYS any multiple of 32.
@@ -40,6 +42,7 @@
 #include "prelude/tile.cl"
 #include "fused/place.cl"
 #include "fused/lists.cl"
+#include "fused/vector_sixteens.cl"
 
 #ifndef CLF_D
 #define CLF_D 64 /* width of q and k */
@@ -102,13 +105,13 @@ static void hide(float *s, int width, int rows, int b, int h, int q, int k, int8
 }
 
 #if CLF_BLOCKS == 1
-/* Pairs that the pattern does not have. */
-static void hide_unlisted(float *s, int width, int rows, __global const int *bits)
+/* Pairs that the pattern does not have; s begins at key `first` of the tile. */
+static void hide_unlisted(float *s, int first, int width, int rows, __global const int *bits)
 {
     for (int r = 0; r < rows; r++)
         for (int n = 0; n < width; n += 16) {
             float *at = s + r * CLF_KEYS + n;
-            vstore16(clf_list_seen(vload16(0, at), bits[r * (CLF_KEYS / 32) + n / 32], n % 32), 0, at);
+            vstore16(clf_list_seen(vload16(0, at), bits[r * (CLF_KEYS / 32) + (first + n) / 32], (first + n) % 32), 0, at);
         }
 }
 #endif
@@ -162,7 +165,8 @@ static void drop(float *s, int width, int bh, int q, int k, uint8 random)
             clf_keep32(k + n, q + r, bh, random, &first, &second);
             float *p = s + r * CLF_KEYS + n;
             vstore16(first ? vload16(0, p) : (float16)(0.0f), 0, p);
-            vstore16(second ? vload16(0, p + 16) : (float16)(0.0f), 0, p + 16);
+            if (n + 16 < width)
+                vstore16(second ? vload16(0, p + 16) : (float16)(0.0f), 0, p + 16);
         }
 }
 
@@ -226,32 +230,45 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
             const int tile_rows = min(CLF_TILE_ROWS, q_count - r), row = q_first + r;
             const int seen_by_one = clf_keys_seen(row, shape.s3, shape.s4) - k_first;
             const int seen = clf_keys_seen(row + tile_rows - 1, shape.s3, shape.s4) - k_first;
-            const int count = min(k_count, seen), width = (count + 31) & ~31;
+            const int count = min(k_count, seen);
             if (count <= 0 || clf_first_key(row, shape) >= k_first + k_count)
                 continue;
+            const int unseen = max(clf_first_key(row, shape) - k_first, 0), from = first_sixteen(unseen, count);
+            int sixteens = (1 << (count - from + 15) / 16) - 1; /* of keys that are computed */
 #if CLF_BLOCKS
             const int part = r / CLF_TILE_ROWS;
             if (!((tile.y >> part) & 1))
                 continue;
 #endif
-            for (int n = 0; n < width; n += 32)
-                clf_product32(queries + r * D_PADDED, D_PADDED, 1, keys + n, CLF_KEYS, CLF_D, 1,
-                              s + n, CLF_KEYS);
-            if (CLF_EVERY_SCORE || width > seen_by_one || clf_first_key(row + tile_rows - 1, shape) > k_first ||
-                SNIPPET_HIDES)
-                hide(s, width, tile_rows, b, h, row, k_first, shape, mask, mask_at,
-                     padding, padding_at CLF_EXTRA_ARGUMENTS);
 #if CLF_BLOCKS == 1
-            if ((tile.z >> part) & 1)
-                hide_unlisted(s, width, tile_rows, clf_list_bits(lists, tile, part, CLF_TILE_ROWS * (CLF_KEYS / 32)));
+            __global const int *bits = clf_list_bits(lists, tile, part, CLF_TILE_ROWS * (CLF_KEYS / 32));
+            const int partial = (tile.z >> part) & 1;
+            if (partial)
+                sixteens &= find_sixteens(tile_rows, bits);
 #endif
-            soften(s, width, base + r, limit + r, sum + r * 16, acc + r * E_PADDED);
-            if (CLF_DROPOUT)
-                drop(s, width, b * shape.s1 + h, row, k_first, random);
-            if (finite)
-                clf_product(s, CLF_KEYS, 1, rows, count, acc + r * E_PADDED, E_PADDED);
-            else
-                clf_product_careful(s, CLF_KEYS, 1, rows, count, acc + r * E_PADDED, E_PADDED);
+            while (sixteens != 0) { /* neighbours at once */
+                const int2 run = next_sixteens(&sixteens);
+                const int first = from + run.x, width = run.y, k_own = k_first + first;
+                const int ahead = max(unseen - first, 0), depth = min(count - first, width) - ahead;
+                score_sixteens(queries + r * D_PADDED, D_PADDED, CLF_D, keys + first, width, s);
+                if (CLF_EVERY_SCORE || first + width > seen_by_one ||
+                    clf_first_key(row + tile_rows - 1, shape) > k_own || SNIPPET_HIDES)
+                    hide(s, width, tile_rows, b, h, row, k_own, shape, mask, mask_at,
+                         padding, padding_at CLF_EXTRA_ARGUMENTS);
+#if CLF_BLOCKS == 1
+                if (partial)
+                    hide_unlisted(s, first, width, tile_rows, bits);
+#endif
+                soften(s, width, base + r, limit + r, sum + r * 16, acc + r * E_PADDED);
+                if (CLF_DROPOUT)
+                    drop(s, width, b * shape.s1 + h, row, k_own, random);
+                if (finite)
+                    clf_product(s + ahead, CLF_KEYS, 1, rows + (first + ahead) * E_PADDED, depth, acc + r * E_PADDED,
+                                E_PADDED);
+                else
+                    clf_product_careful(s + ahead, CLF_KEYS, 1, rows + (first + ahead) * E_PADDED, depth,
+                                        acc + r * E_PADDED, E_PADDED);
+            }
         }
     }
 

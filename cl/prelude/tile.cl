@@ -40,14 +40,14 @@ static void clf_product32(const float *a, int a_row, int a_step, const float *b,
     }
 }
 
-/* c += a b, 8 x 16: the last columns of a width that is an odd multiple of 16. */
+/* c (+)= a b, 8 x 16: the last columns of a width that is an odd multiple of 16. */
 static void clf_product16(const float *a, int a_row, int a_step, const float *b, int b_step,
-                          int depth, float *c, int c_step)
+                          int depth, int fresh, float *c, int c_step)
 {
     float16 sum[CLF_TILE_ROWS];
 #pragma unroll
     for (int r = 0; r < CLF_TILE_ROWS; r++)
-        sum[r] = vload16(0, c + r * c_step);
+        sum[r] = fresh ? (float16)(0.0f) : vload16(0, c + r * c_step);
     for (int t = 0; t < depth; t++) {
         const float16 b_row = vload16(0, b + t * b_step);
 #pragma unroll
@@ -67,7 +67,7 @@ static void clf_product(const float *a, int a_row, int a_step, const float *b, i
     for (; n + 32 <= columns; n += 32)
         clf_product32(a, a_row, a_step, b + n, columns, depth, 0, c + n, columns);
     if (n < columns)
-        clf_product16(a, a_row, a_step, b + n, columns, depth, c + n, columns);
+        clf_product16(a, a_row, a_step, b + n, columns, depth, 0, c + n, columns);
 }
 
 /* The same where b may hold infinities or NaN: a factor that is exactly 0 (a masked key, a row that takes no
