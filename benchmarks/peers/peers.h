@@ -16,6 +16,7 @@ typedef struct peer_problem {
     int          model;                            /* heads x width */
     int          marks;                            /* landmarks, features drawn or mixtures of keys */
     float        scale;                            /* 1 / sqrt(width) */
+    double       flops;                            /* of the part, by its own count */
     const float *q, *k, *v;
     const float *parameter[PEER_PARAMETERS];       /* as the part has them, in its order; absent: NULL */
     float       *out;
@@ -25,6 +26,9 @@ typedef struct peer_problem {
 typedef struct peer_stage {
     int  (*tasks)(const peer_problem *problem);
     void (*run)(const peer_problem *problem, int task, float *scratch);
+    const char *name;                              /* of a bound; NULL = one stage after the other, and `form` */
+    double (*flops)(const peer_problem *problem);  /* what a bound's stage computes: its time is scaled to the part's
+                                                      own count; NULL = it stands as it is */
 } peer_stage;
 
 typedef struct peer {
@@ -34,7 +38,8 @@ typedef struct peer {
     int         marks;
     const char *parameters[PEER_PARAMETERS];       /* names in ours, up to NULL; "buffer:" before a buffer's */
     int         square;                            /* the sequence is an image */
-    int         bound;                             /* reads and writes as much, its results are others */
+    int         bound;                             /* reads, writes or computes as much, its results are others; of
+                                                      stages with names the one that takes longer counts */
     size_t    (*shared)(const peer_problem *problem);  /* floats; may be NULL */
     size_t    (*scratch)(const peer_problem *problem); /* floats of each thread; may be NULL */
     peer_stage  stages[PEER_STAGES];
