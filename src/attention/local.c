@@ -116,7 +116,7 @@ static clf_status local_plan(clf_plan *plan)
         }
     }
     problem.mask_mod = mask_mod[0] ? mask_mod : NULL;
-    return clf__fused_plan_part(plan, &problem);
+    return clf__fused_plan_window(plan, &problem);
 }
 
 static clf_status local_forward(clf_run *run)

@@ -140,6 +140,10 @@ clf_status clf__fused_backward_part(clf_run *run, const clf__fused_problem *prob
 clf_status clf__fused_plan_pattern(clf_plan *plan, clf_pattern *pattern, clf_semantics semantics, bool force,
                                    float dropout);
 
+/* Planning of parts whose order is a window: a narrow one goes as a pattern, pair by pair, where the device takes less
+ * time for that. */
+clf_status clf__fused_plan_window(clf_plan *plan, const clf__fused_problem *problem);
+
 /* Under xFormers' semantics, on the sparse path: a mask changes which pairs are lost. Refuses masks that the path could
  * not take, else sets problem->loses where there is one. */
 clf_status clf__fused_lose_under_mask(clf_plan *plan, clf__fused_problem *problem);

@@ -1,6 +1,7 @@
 /* Parts whose order is a pattern. */
 #include "fused/fused.h"
 #include "pattern/pattern.h"
+#include <string.h>
 
 /* Under xFormers' semantics: the pattern as it is used there, or why not. */
 static clf_status ship(clf_plan *plan, clf__fused_problem *problem, bool force, clf_pattern **pattern)
@@ -35,6 +36,41 @@ clf_status clf__fused_plan_pattern(clf_plan *plan, clf_pattern *pattern, clf_sem
         problem.blocks = &blocks;
         status = clf__fused_plan_part(plan, &problem);
     }
+    clf_pattern_free(pattern);
+    return status;
+}
+
+/* Measured (CPU, N = 2048, D = 64, H = 8): pair by pair a window of 5 takes 0.62 of the time of tiles forward and 0.85
+ * backward, one of 17 takes 0.85 and 1.2. */
+enum { NARROW = 12, MOST_QUERIES = 1 << 22 };
+
+/* Not where another family is named. */
+static bool gathers_window(clf_plan *plan, const clf__fused_problem *problem)
+{
+    const char *family = clf_plan_get_options(plan)->family;
+    const bool vectors = clf_device_get_capabilities(clf_plan_device(plan))->style == CLF_STYLE_VECTORS;
+
+    return vectors && (!family || strncmp(family, "gather", strlen("gather")) == 0) && problem->window <= NARROW &&
+           problem->q.shape[2] <= MOST_QUERIES;
+}
+
+clf_status clf__fused_plan_window(clf_plan *plan, const clf__fused_problem *problem)
+{
+    clf__fused_blocks blocks = { 0 };
+    clf__fused_problem pairs = *problem;
+    clf_pattern *pattern = NULL;
+
+    if (!gathers_window(plan, problem))
+        return clf__fused_plan_part(plan, problem);
+    clf_status status = clf_pattern_window(problem->q.shape[2], problem->k.shape[2], problem->shift, problem->window - 1,
+                                           0, 0, &pattern);
+    if (status)
+        return status;
+    blocks.pattern = pattern;
+    pairs.blocks = &blocks;
+    pairs.causal = false;
+    pairs.window = 0;
+    status = clf__fused_plan_part(plan, &pairs);
     clf_pattern_free(pattern);
     return status;
 }
