@@ -88,19 +88,21 @@ static int lose(uint8_t *pairs)
     return rows;
 }
 
-/* A mask under which `rest` pairs beyond a multiple of 4 are left, where the last rows have hardly any of their own; with
- * `few` there are no others. */
-static void write_mask(const uint8_t *pattern, int rest, bool few, uint8_t *mask)
+/* What the last rows have: one pair each, one each and other rows none, or as many as other rows. */
+typedef enum ending { THIN, ALONE, FULL } ending;
+
+/* A mask under which `rest` pairs beyond a multiple of 4 are left. */
+static void write_mask(const uint8_t *pattern, int rest, ending ending, uint8_t *mask)
 {
     uint32_t state = 1234 + (uint32_t)rest;
     int      own = 0, all;
 
     for (int i = 0; i < PAIRS; i++) {
         own = i % LENGTH == 0 ? 0 : own;
-        mask[i] = next(&state) % 3 > 0;
-        if (i / LENGTH >= LENGTH - 3) /* one pair each */
+        mask[i] = next(&state) % 3 > 0 || (ending == FULL && i / LENGTH == LENGTH - 1);
+        if (ending != FULL && i / LENGTH >= LENGTH - 3)
             mask[i] = pattern[i] && own++ == 0;
-        else if (few)
+        else if (ending == ALONE)
             mask[i] = 0;
     }
     all = left_of(pattern, mask);
@@ -164,7 +166,11 @@ static void run_part(clf_device *device, const char *config, int masks, const ui
     clf_instance_release(instance);
 }
 
-enum { MASKS = 5 }; /* 0 to 3 pairs too many, and 3 pairs alone */
+enum { MASKS = 8 };
+static const struct { int rest; ending ending; int rows; /* that lose a pair, at least */ } masks[MASKS] = {
+    { 0, THIN, 0 }, { 1, THIN, 1 }, { 2, THIN, 2 }, { 3, THIN, 3 }, { 3, ALONE, 3 }, { 1, FULL, 1 }, { 2, FULL, 1 },
+    { 3, FULL, 1 },
+};
 
 static void check_kind(clf_device *device, int kind)
 {
@@ -176,11 +182,11 @@ static void check_kind(clf_device *device, int kind)
     cr_assert_leq(left_of(pattern, pattern), 3 * PAIRS / 10);
     lose(pattern);
     for (int m = 0; m < MASKS; m++) {
-        write_mask(pattern, m < 4 ? m : 3, m == 4, mask[m]);
+        write_mask(pattern, masks[m].rest, masks[m].ending, mask[m]);
         for (int i = 0; i < PAIRS; i++)
             left[m][i] = pattern[i] && mask[m][i];
-        cr_assert_eq(left_of(pattern, mask[m]) % 4, m < 4 ? m : 3);
-        cr_assert_geq(lose(left[m]), m < 3 ? m : 2, "%.60s: mask %d loses pairs of too few rows", config, m);
+        cr_assert_eq(left_of(pattern, mask[m]) % 4, masks[m].rest);
+        cr_assert_geq(lose(left[m]), masks[m].rows, "%.60s: mask %d loses pairs of too few rows", config, m);
     }
     run_part(device, config, MASKS, (const uint8_t (*)[PAIRS])mask, got);
     run_part(device, "{\"name\": \"scaled_dot_product\"}", MASKS, (const uint8_t (*)[PAIRS])left, expected);
