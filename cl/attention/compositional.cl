@@ -11,6 +11,61 @@
 #include "prelude/lanes.cl"
 #include "prelude/math.cl"
 
+/* u[left ...] . a[right ...] */
+static float multiply_rule(__global const float *u, long left, __global const clf_storage *a, long right, int width)
+{
+    clf_real sum = (clf_real)(0.0f);
+    for (int v = 0; v < width; v += CLF_LANES)
+        sum = clf_fma(clf_load_single(u, left + v, width - v), clf_load_lanes(a, right + v, width - v), sum);
+    return clf_sum_lanes(sum);
+}
+
+static void soften(__global float *row, int rules)
+{
+    float top = row[0], sum = 0.0f;
+    for (int r = 1; r < rules; r++)
+        top = max(top, row[r]);
+    for (int r = 0; r < rules; r++) {
+        const float power = exp(row[r] - top);
+        row[r] = power;
+        sum += power;
+    }
+    for (int r = 0; r < rules; r++)
+        row[r] /= sum;
+}
+
+/* CLF_LANES channels from `from` on, of all rules. */
+static clf_real mix(__global const float *weight, __global const clf_storage *a, long from, int2 shape, int count)
+{
+    clf_real sum = (clf_real)(0.0f);
+    for (int r = 0; r < shape.x; r++)
+        sum = clf_fma((clf_real)(weight[r]), clf_load_lanes(a, from + (long)r * shape.y, count), sum);
+    return sum;
+}
+
+#if CLF_LANES == 16
+/* All three of a row at a time, which the first-level cache then holds, ROWS of them a work-item: for CPUs. u is read
+ * where CLF_DIRECT, otherwise the scores are in `weight` already. */
+enum { ROWS = 16 };
+__kernel void clf_compositional_select(__global const float *u, long2 u_at, __global const clf_storage *a, long2 a_at,
+                                       __global float *weight, long2 weight_at, __global float *out, long2 out_at,
+                                       int2 shape, ulong rows)
+{
+    const long first = (long)get_global_id(0) * ROWS, end = min(first + ROWS, (long)rows);
+    for (long row = first; row < end; row++) {
+        __global float *w = weight + weight_at.x + row * weight_at.y;
+        const long from = a_at.x + row * a_at.y;
+#if CLF_DIRECT
+        for (int r = 0; r < shape.x; r++)
+            w[r] = multiply_rule(u, u_at.x + row * u_at.y, a, from + (long)r * shape.y, shape.y);
+#endif
+        soften(w, shape.x);
+        for (int v = 0; v < shape.y; v += CLF_LANES)
+            clf_store_single(mix(w, a, from + v, shape, shape.y - v), out, out_at.x + row * out_at.y + v, shape.y - v);
+    }
+}
+#endif
+
 /* shape: rules, width. A work-item for each (row, rule). */
 __kernel void clf_compositional_score(__global const float *u, long2 u_at, __global const clf_storage *a, long2 a_at,
                                       __global float *score, long2 score_at, int2 shape, ulong items)
@@ -19,11 +74,8 @@ __kernel void clf_compositional_score(__global const float *u, long2 u_at, __glo
     if (item >= items)
         return;
     const long row = (long)(item / shape.x), rule = (long)(item % shape.x);
-    const long left = u_at.x + row * u_at.y, right = a_at.x + row * a_at.y + rule * shape.y;
-    clf_real sum = (clf_real)(0.0f);
-    for (int v = 0; v < shape.y; v += CLF_LANES)
-        sum = clf_fma(clf_load_single(u, left + v, shape.y - v), clf_load_lanes(a, right + v, shape.y - v), sum);
-    score[score_at.x + row * score_at.y + rule] = clf_sum_lanes(sum);
+    score[score_at.x + row * score_at.y + rule] =
+        multiply_rule(u, u_at.x + row * u_at.y, a, a_at.x + row * a_at.y + rule * shape.y, shape.y);
 }
 
 /* score[row][r] = top . relu(hidden[row][r] + shift[row]). shape: rules, width of the hidden layer. */
@@ -51,17 +103,7 @@ __kernel void clf_compositional_softmax(__global float *score, long2 score_at, i
     const ulong item = get_global_id(0);
     if (item >= items)
         return;
-    __global float *row = score + score_at.x + (long)item * score_at.y;
-    float top = row[0], sum = 0.0f;
-    for (int r = 1; r < shape.x; r++)
-        top = max(top, row[r]);
-    for (int r = 0; r < shape.x; r++) {
-        const float power = exp(row[r] - top);
-        row[r] = power;
-        sum += power;
-    }
-    for (int r = 0; r < shape.x; r++)
-        row[r] /= sum;
+    soften(score + score_at.x + (long)item * score_at.y, shape.x);
 }
 
 /* Gradients of weights to gradients of scores, in place. */
@@ -88,12 +130,9 @@ __kernel void clf_compositional_mix(__global const float *weight, long2 weight_a
     if (item >= items)
         return;
     const int blocks = (shape.y + CLF_LANES - 1) / CLF_LANES, v = (int)(item % blocks) * CLF_LANES;
-    const long row = (long)(item / blocks), from = a_at.x + row * a_at.y + v;
-    clf_real sum = (clf_real)(0.0f);
-    for (int r = 0; r < shape.x; r++)
-        sum = clf_fma((clf_real)(weight[weight_at.x + row * weight_at.y + r]),
-                      clf_load_lanes(a, from + (long)r * shape.y, shape.y - v), sum);
-    clf_store_single(sum, out, out_at.x + row * out_at.y + v, shape.y - v);
+    const long row = (long)(item / blocks);
+    clf_store_single(mix(weight + weight_at.x + row * weight_at.y, a, a_at.x + row * a_at.y + v, shape, shape.y - v), out,
+                     out_at.x + row * out_at.y + v, shape.y - v);
 }
 
 /* Gradient of what was retrieved: weight[row][r] g[row] + slope[row][r] u[row], the second where CLF_DIRECT. */

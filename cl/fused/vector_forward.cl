@@ -14,11 +14,9 @@
  * turned keys, the values (16 KiB each) and s (2 KiB) stay in the first-level cache, queries and acc
  * (64 KiB each) in the second. No __local memory; at most about 260 KiB of private memory.
  *
- * Softmax: a row is relative to a base that moves only when a score exceeds it by SLACK powers of two, so
- * that most tiles are spared both the horizontal maximum and the rescaling; the sum stays a vector until
- * the end. Tiles that no edge crosses skip masking, tiles beyond the edges of causal order and window are skipped. A
- * masked probability is exactly 0, which is all that a finite value needs; blocks of values with NaN or infinity
- * (noticed while packing) go through a product that skips the zeros.
+ * Softmax: vector_softmax.cl. Tiles that no edge crosses skip masking, tiles beyond the edges of causal order and
+ * window are skipped. A masked probability is exactly 0, which is all that a finite value needs; blocks of values with
+ * NaN or infinity (noticed while packing) go through a product that skips the zeros.
  *
  * With CLF_BLOCKS the blocks of keys are those in the group's list (lists.cl), and of each only those eights of rows
  * are computed that see any of it: 8 x CLF_KEYS is the grain in which a mask snippet costs time, 8 x 16 that of a pattern
@@ -70,39 +68,7 @@
 #define SNIPPET_HIDES 0
 #endif
 
-/* How far, in powers of two, a score may rise above its row's base before the row is rescaled. */
-#define SLACK 8.0f
-
-/* Fetch and scale the queries, clear what their rows will sum, but for the sink. */
-static void begin(__global const clf_storage *q, long at, long stride, int count, float scale, float sink,
-                  float *queries, float *acc, float *sum, float *base, float *limit)
-{
-    const int rows = (count + CLF_TILE_ROWS - 1) / CLF_TILE_ROWS * CLF_TILE_ROWS;
-    clf_pack(q, at, stride, count, rows, CLF_D, queries, D_PADDED);
-    for (int n = 0; n < rows * D_PADDED; n += 16)
-        vstore16(vload16(0, queries + n) * scale, 0, queries + n);
-    for (int n = 0; n < rows * E_PADDED; n += 16)
-        vstore16((float16)(0.0f), 0, acc + n);
-    for (int r = 0; r < rows; r++) {
-        vstore16((float16)(0.0f), 0, sum + r * 16);
-        sum[r * 16] = sink == -INFINITY ? 0.0f : 1.0f;
-        base[r] = sink == -INFINITY ? 0.0f : sink;
-        limit[r] = sink == -INFINITY ? sink : sink + SLACK;
-    }
-}
-
-/* Scores of a tile that somebody may not see pass the mask; rows beyond the last query are left alone. */
-static void hide(float *s, int width, int rows, int b, int h, int q, int k, int8 shape,
-                 __global const clf_mask *mask, long8 mask_at,
-                 __global const uchar *padding, long4 padding_at CLF_EXTRA_PARAMETERS)
-{
-    for (int r = 0; r < rows; r++)
-        for (int n = 0; n < width; n += 16) {
-            float *at = s + r * CLF_KEYS + n;
-            vstore16(clf_score(vload16(0, at), b, h, q + r, k + n + CLF_LANE, shape, mask, mask_at,
-                               padding, padding_at CLF_EXTRA_ARGUMENTS), 0, at);
-        }
-}
+#include "fused/vector_softmax.cl"
 
 #if CLF_BLOCKS == 1
 /* Pairs that the pattern does not have; s begins at key `first` of the tile. */
@@ -115,60 +81,6 @@ static void hide_unlisted(float *s, int first, int width, int rows, __global con
         }
 }
 #endif
-
-/* Rows whose scores outgrew their base get a new one, and what they have summed shrinks to it. */
-static void rebase(const float *s, int width, float *base, float *limit, float *sum, float *acc)
-{
-    for (int r = 0; r < CLF_TILE_ROWS; r++) {
-        float16 largest = (float16)(-INFINITY);
-        for (int n = 0; n < width; n += 16)
-            largest = clf_max(vload16(0, s + r * CLF_KEYS + n), largest);
-        const float top = clf_max16(largest);
-        if (!(top > limit[r]))
-            continue;
-        const float16 nothing = (float16)(0.0f);
-        const float16 shrink = limit[r] == -INFINITY ? nothing : clf_exp2((float16)(base[r] - top));
-        vstore16(vload16(0, sum + r * 16) * shrink, 0, sum + r * 16);
-        for (int n = 0; n < E_PADDED; n += 16)
-            vstore16(vload16(0, acc + r * E_PADDED + n) * shrink, 0, acc + r * E_PADDED + n);
-        base[r] = top;
-        limit[r] = top + SLACK;
-    }
-}
-
-/* Scores of 8 rows become probabilities relative to the rows' bases, summed lane by lane. */
-static void soften(float *s, int width, float *base, float *limit, float *sum, float *acc)
-{
-    int16 outgrown = (int16)(0);
-    for (int r = 0; r < CLF_TILE_ROWS; r++)
-        for (int n = 0; n < width; n += 16)
-            outgrown |= vload16(0, s + r * CLF_KEYS + n) > limit[r];
-    if (any(outgrown))
-        rebase(s, width, base, limit, sum, acc);
-    for (int r = 0; r < CLF_TILE_ROWS; r++) {
-        float16 total = vload16(0, sum + r * 16);
-        for (int n = 0; n < width; n += 16) {
-            const float16 p = clf_exp2(vload16(0, s + r * CLF_KEYS + n) - base[r]);
-            vstore16(p, 0, s + r * CLF_KEYS + n);
-            total += p;
-        }
-        vstore16(total, 0, sum + r * 16);
-    }
-}
-
-/* Dropped probabilities become 0 (the others are scaled once, in the end). */
-static void drop(float *s, int width, int bh, int q, int k, uint8 random)
-{
-    for (int r = 0; r < CLF_TILE_ROWS; r++)
-        for (int n = 0; n < width; n += 32) {
-            int16 first, second;
-            clf_keep32(k + n, q + r, bh, random, &first, &second);
-            float *p = s + r * CLF_KEYS + n;
-            vstore16(first ? vload16(0, p) : (float16)(0.0f), 0, p);
-            if (n + 16 < width)
-                vstore16(second ? vload16(0, p + 16) : (float16)(0.0f), 0, p + 16);
-        }
-}
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,

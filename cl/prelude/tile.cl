@@ -14,7 +14,8 @@
 
 #define CLF_TILE_ROWS 8
 
-/* c (+)= a b, 8 x 32. `fresh` starts from zero, so that c need not be set before. */
+/* c (+)= a b, 8 x 32. `fresh` starts from zero, so that c need not be set before. c and its steps are whole lines of the
+ * cache: unaligned stores of vectors would be split in four. */
 static void clf_product32(const float *a, int a_row, int a_step, const float *b, int b_step,
                           int depth, int fresh, float *c, int c_step)
 {
@@ -35,8 +36,8 @@ static void clf_product32(const float *a, int a_row, int a_step, const float *b,
     }
 #pragma unroll
     for (int r = 0; r < CLF_TILE_ROWS; r++) {
-        vstore16(left[r], 0, c + r * c_step);
-        vstore16(right[r], 0, c + r * c_step + 16);
+        *(float16 *)(c + r * c_step) = left[r];
+        *(float16 *)(c + r * c_step + 16) = right[r];
     }
 }
 
@@ -71,9 +72,9 @@ static void clf_product(const float *a, int a_row, int a_step, const float *b, i
 }
 
 /* The same where b may hold infinities or NaN: a factor that is exactly 0 (a masked key, a row that takes no
- * part) contributes nothing, whatever it meets. */
-static void clf_product_careful(const float *a, int a_row, int a_step, const float *b, int depth,
-                                float *c, int columns)
+ * part) contributes nothing, whatever it meets. c has rows of c_step. */
+static void clf_product_skipping(const float *a, int a_row, int a_step, const float *b, int b_step, int depth,
+                                 float *c, int c_step, int columns)
 {
     for (int r = 0; r < CLF_TILE_ROWS; r++)
         for (int t = 0; t < depth; t++) {
@@ -81,8 +82,14 @@ static void clf_product_careful(const float *a, int a_row, int a_step, const flo
             if (factor == 0.0f)
                 continue;
             for (int n = 0; n < columns; n++)
-                c[r * columns + n] += factor * b[t * columns + n];
+                c[r * c_step + n] += factor * b[t * b_step + n];
         }
+}
+
+static void clf_product_careful(const float *a, int a_row, int a_step, const float *b, int depth,
+                                float *c, int columns)
+{
+    clf_product_skipping(a, a_row, a_step, b, columns, depth, c, columns, columns);
 }
 
 /* Turn sixteen rows of sixteen, `from_step` apart, into columns: four perfect shuffles. */

@@ -120,20 +120,41 @@ static clf_status check(const steps *s)
     return CLF_SUCCESS;
 }
 
-/* As few launches as CHUNK allows, of the same width where that is possible. */
-static clf_status choose_chunks(const steps *s)
+/* As few launches as `most` columns in each allow, of the same width where that is possible. */
+static clf_status divide(const steps *s, int64_t most, step_chunks *chunks)
 {
-    const int64_t all = s->rules * s->width, fewest = (all + CHUNK - 1) / CHUNK;
+    const int64_t all = s->rules * s->width, fewest = (all + most - 1) / most;
     int64_t count = fewest;
 
-    while (count < 2 * fewest && all % count != 0)
+    if (fewest > MOST_CHUNKS)
+        return clf_plan_refuse(s->plan, "'dim_attn' is %lld, at most %lld are possible", (long long)all,
+                               (long long)most * MOST_CHUNKS);
+    while (count < 2 * fewest && count < MOST_CHUNKS && all % count != 0)
         count++;
-    s->state->chunk = all % count == 0 ? all / count : CHUNK;
-    s->state->chunks = (int)((all + s->state->chunk - 1) / s->state->chunk);
-    if (s->state->chunks > MOST_CHUNKS)
-        return clf_plan_refuse(s->plan, "'dim_attn' is %lld, at most %d are possible", (long long)all,
-                               CHUNK * MOST_CHUNKS);
+    chunks->columns = all % count == 0 ? all / count : most;
+    chunks->count = (int)((all + chunks->columns - 1) / chunks->columns);
     return CLF_SUCCESS;
+}
+
+/* Every launch computes the scores anew: forward takes more columns at once where the family says so. */
+static clf_status choose_chunks(const steps *s)
+{
+    step_chunks *forward = &s->state->chunks[0], *backward = &s->state->chunks[1];
+    clf__fused_problem attention;
+    int64_t most = 0;
+    clf_status status = divide(s, CHUNK, forward);
+
+    if (status)
+        return status;
+    attention = clf__steps_attention(s, forward, 0);
+    attention.forward_only = true;
+    if ((status = clf__fused_widest_values(s->plan, &attention, &most)))
+        return status;
+    if (most <= forward->columns || forward->count == 1)
+        return CLF_SUCCESS;
+    if (s->backward)
+        (void)divide(s, CHUNK, backward);
+    return divide(s, most, forward);
 }
 
 static clf_status plan_products(const steps *s)
@@ -169,7 +190,7 @@ static clf_status plan_copies(const steps *s)
         { !s->qk, &state->parameter, { .from = parameter, .to = single } },
         { s->backward && s->masked, &state->gather_seen, { .from = storage, .to = storage, .keep = bytes } },
         { s->backward, &state->convert, { .from = storage, .to = single } },
-        { s->backward && state->chunks > 1, &state->accumulate, { .from = storage, .to = single, .accumulate = true } },
+        { s->backward && clf__steps_chunks(s, true)->count > 1, &state->accumulate, { .from = storage, .to = single, .accumulate = true } },
         { s->backward && s->turned, &state->add, { .from = single, .to = single, .accumulate = true } },
         { s->backward, &state->zero, { .from = none, .to = parameter } },
     };
@@ -184,11 +205,13 @@ static clf_status plan_copies(const steps *s)
 static clf_status plan_kernels(const steps *s)
 {
     compositional_state *state = s->state;
+    const bool at_once = state->lanes > 1;
     const struct { bool wanted; const char *name; cl_kernel *kernel; } kernels[] = {
-        { s->backward || !s->network, "clf_compositional_score", &state->score },
+        { at_once, "clf_compositional_select", &state->select },
+        { s->backward || (!s->network && !at_once), "clf_compositional_score", &state->score },
         { s->network, "clf_compositional_network", &state->network },
-        { true, "clf_compositional_softmax", &state->softmax },
-        { true, "clf_compositional_mix", &state->mix },
+        { !at_once, "clf_compositional_softmax", &state->softmax },
+        { s->backward || !at_once, "clf_compositional_mix", &state->mix },
         { s->backward, "clf_compositional_softmax_back", &state->softmax_back },
         { s->backward, "clf_compositional_retrieved", &state->retrieved },
         { s->backward && s->network, "clf_compositional_network_back", &state->network_back },
@@ -206,6 +229,17 @@ static clf_status plan_kernels(const steps *s)
     return status;
 }
 
+static clf_status plan_chunks(const steps *s, step_chunks *chunks)
+{
+    clf_status status = CLF_SUCCESS;
+
+    for (int i = 0; i < chunks->count && !status; i++) {
+        const clf__fused_problem attention = clf__steps_attention(s, chunks, i);
+        status = clf__fused_plan(s->plan, &attention, &chunks->fused[i]);
+    }
+    return status;
+}
+
 static clf_status compositional_plan(clf_plan *plan)
 {
     const steps s = clf__steps_of(plan, NULL);
@@ -219,10 +253,8 @@ static clf_status compositional_plan(clf_plan *plan)
     clf__steps_reserve(&s);
     if ((status = plan_products(&s)) || (status = plan_copies(&s)) || (status = plan_kernels(&s)))
         return status;
-    for (int i = 0; i < s.state->chunks && !status; i++) {
-        const clf__fused_problem attention = clf__steps_attention(&s, i);
-        status = clf__fused_plan(plan, &attention, &s.state->fused[i]);
-    }
+    for (int pass = 0; pass < 2 && !status; pass++)
+        status = plan_chunks(&s, &s.state->chunks[pass]);
     return status;
 }
 

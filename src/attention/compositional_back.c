@@ -83,14 +83,15 @@ static clf_status selection_back(const steps *s)
 /* One chunk of values: its gradients of q and k are a share, those of v a sum over heads. */
 static clf_status retrieval_back(const steps *s, int chunk)
 {
-    const clf__fused_problem attention = clf__steps_attention(s, chunk);
+    const step_chunks *chunks = clf__steps_chunks(s, true);
+    const clf__fused_problem attention = clf__steps_attention(s, chunks, chunk);
     const clf__copy *to_single = chunk > 0 ? &s->state->accumulate : &s->state->convert;
     const clf_tensor *part = &attention.grad_v;
     clf__copy_problem sum = { .from = *part,
                               .to = clf__steps_wide(clf__steps_buffer(s, BUFFER_D_V)),
                               .slices = s->heads,
                               .step = part->strides[1] };
-    clf_status status = clf__fused_backward(s->run, &s->state->fused[chunk], &attention);
+    clf_status status = clf__fused_backward(s->run, &chunks->fused[chunk], &attention);
 
     if (status ||
         (status = clf__steps_copy(s, to_single, clf__steps_wide(clf__steps_buffer(s, BUFFER_PART_Q)),
@@ -100,7 +101,7 @@ static clf_status retrieval_back(const steps *s, int chunk)
         return status;
     sum.from.shape[0] = sum.from.shape[1] = 1;
     sum.from.shape[2] = s->batch * s->keys;
-    sum.to = clf__steps_columns(sum.to, chunk * s->state->chunk, chunk * s->state->chunk + part->shape[3]);
+    sum.to = clf__steps_columns(sum.to, chunk * chunks->columns, chunk * chunks->columns + part->shape[3]);
     return clf__copy_run(s->run, &s->state->convert, &sum);
 }
 
@@ -159,7 +160,7 @@ clf_status clf__compositional_backward(clf_run *run)
         (status = clf__steps_multiply(&s, PRODUCT_D_COMPOSED)) || (status = clf__steps_multiply(&s, PRODUCT_W_OUT)) ||
         (status = clf__steps_add_rows(&s, SUM_OUT)) || (status = selection_back(&s)))
         return status;
-    for (int i = 0; i < s.state->chunks && !status; i++)
+    for (int i = 0; i < clf__steps_chunks(&s, true)->count && !status; i++)
         status = retrieval_back(&s, i);
     if (status || (status = queries_back(&s)) ||
         (status = keys_back(&s, CLF_QKV_K, PRODUCT_W_K, SUM_K, PRODUCT_D_XK)))

@@ -50,9 +50,9 @@ clf_status clf__steps_regroup(const steps *s, const clf_tensor *tensor, step_buf
                      : clf__steps_copy(s, &s->state->gather, rows, *tensor);
 }
 
-/* Binds matrices in turn, each with the elements from row to row (0 where one serves all rows), and launches. */
-clf_status clf__steps_launch(const steps *s, cl_kernel kernel, const clf_tensor *const *matrices, int count,
-                             int64_t rules, int64_t width, int64_t items)
+/* Matrices in turn, each with the elements from row to row (0 where one serves all rows). */
+static clf_binder bind_matrices(cl_kernel kernel, const clf_tensor *const *matrices, int count, int64_t rules,
+                                int64_t width)
 {
     const cl_int2 shape = { { (cl_int)rules, (cl_int)width } };
     clf_binder binder = clf_bind(kernel);
@@ -65,6 +65,13 @@ clf_status clf__steps_launch(const steps *s, cl_kernel kernel, const clf_tensor 
         clf_bind_value(&binder, &at, sizeof at);
     }
     clf_bind_value(&binder, &shape, sizeof shape);
+    return binder;
+}
+
+clf_status clf__steps_launch(const steps *s, cl_kernel kernel, const clf_tensor *const *matrices, int count,
+                             int64_t rules, int64_t width, int64_t items)
+{
+    clf_binder binder = bind_matrices(kernel, matrices, count, rules, width);
     return clf__lanes_launch(s->run, &binder, s->state->lanes, items);
 }
 
@@ -150,36 +157,64 @@ clf_status clf__steps_mix_rules(const steps *s, step_buffer weight, step_buffer 
                              w.shape[0] * clf__lanes_blocks(s->state->lanes, s->width));
 }
 
-static clf_status select_rules(const steps *s)
+/* Scores, weights and their sums by one kernel. */
+static clf_status select_at_once(const steps *s)
 {
-    const clf_tensor weight = clf__steps_buffer(s, BUFFER_WEIGHT), hidden = clf__steps_buffer(s, BUFFER_HIDDEN);
-    const clf_tensor shift = clf__steps_buffer(s, BUFFER_SHIFT), top = clf__steps_buffer(s, BUFFER_TOP);
-    clf_tensor rows = hidden;
-    clf_status status;
+    enum { ROWS = 16 };
+    const clf_tensor a = clf__steps_buffer(s, BUFFER_RETRIEVED), weight = clf__steps_buffer(s, BUFFER_WEIGHT);
+    clf_tensor u = weight /* not read */, out = clf__steps_buffer(s, BUFFER_COMPOSED);
+    const cl_ulong rows = (cl_ulong)weight.shape[0];
+    const size_t global = (size_t)((rows + ROWS - 1) / ROWS), local = 1;
 
-    rows.shape[0] = weight.shape[0]; /* all rules of a (token, head) in a row */
-    rows.strides[0] = s->rules * s->selection;
     if (!s->network)
-        status = clf__steps_multiply_rules(s, BUFFER_U, BUFFER_WEIGHT);
-    else if (!(status = clf__steps_multiply(s, PRODUCT_HIDDEN)))
-        status = clf__steps_launch(s, s->state->network, (const clf_tensor *const[]){ &rows, &shift, &top, &weight }, 4,
-                                   s->rules, s->selection, weight.shape[0] * s->rules);
+        u = clf__steps_buffer(s, BUFFER_U);
+    out.shape[0] = weight.shape[0];
+    out.strides[0] = s->width;
+    clf_binder binder = bind_matrices(s->state->select, (const clf_tensor *const[]){ &u, &a, &weight, &out }, 4,
+                                      s->rules, s->width);
+    clf_bind_value(&binder, &rows, sizeof rows);
+    return clf_launch(s->run, &binder, 1, &global, &local);
+}
+
+static clf_status select_in_steps(const steps *s)
+{
+    const clf_tensor weight = clf__steps_buffer(s, BUFFER_WEIGHT);
+    clf_status status = s->network ? CLF_SUCCESS : clf__steps_multiply_rules(s, BUFFER_U, BUFFER_WEIGHT);
+
     if (!status)
         status = clf__steps_launch(s, s->state->softmax, (const clf_tensor *const[]){ &weight }, 1, s->rules, s->width,
                                    weight.shape[0]);
     return status ? status : clf__steps_mix_rules(s, BUFFER_WEIGHT, BUFFER_COMPOSED);
 }
 
+static clf_status select_rules(const steps *s)
+{
+    const clf_tensor weight = clf__steps_buffer(s, BUFFER_WEIGHT), hidden = clf__steps_buffer(s, BUFFER_HIDDEN);
+    const clf_tensor shift = clf__steps_buffer(s, BUFFER_SHIFT), top = clf__steps_buffer(s, BUFFER_TOP);
+    clf_tensor rows = hidden;
+    clf_status status = CLF_SUCCESS;
+
+    rows.shape[0] = weight.shape[0]; /* all rules of a (token, head) in a row */
+    rows.strides[0] = s->rules * s->selection;
+    if (s->network && !(status = clf__steps_multiply(s, PRODUCT_HIDDEN)))
+        status = clf__steps_launch(s, s->state->network, (const clf_tensor *const[]){ &rows, &shift, &top, &weight }, 4,
+                                   s->rules, s->selection, weight.shape[0] * s->rules);
+    if (status)
+        return status;
+    return s->state->select ? select_at_once(s) : select_in_steps(s);
+}
+
 clf_status clf__compositional_forward(clf_run *run)
 {
     const steps s = clf__steps_of(clf_run_plan(run), run);
+    const step_chunks *chunks = clf__steps_chunks(&s, false);
     clf_status status = project(&s);
 
     if (!status)
         status = prepare_scores(&s);
-    for (int i = 0; i < s.state->chunks && !status; i++) {
-        const clf__fused_problem attention = clf__steps_attention(&s, i);
-        status = clf__fused_forward(run, &s.state->fused[i], &attention);
+    for (int i = 0; i < chunks->count && !status; i++) {
+        const clf__fused_problem attention = clf__steps_attention(&s, chunks, i);
+        status = clf__fused_forward(run, &chunks->fused[i], &attention);
     }
     if (status || (status = select_rules(&s)) || (status = clf__steps_multiply(&s, PRODUCT_OUT)))
         return status;

@@ -62,7 +62,7 @@ static form form_of(const steps *s, step_buffer which)
     case BUFFER_WEIGHT: case BUFFER_D_WEIGHT: return (form){ rows, s->rules, CLF_F32 };
     case BUFFER_COMPOSED: case BUFFER_D_COMPOSED: return (form){ q, s->heads * s->width, CLF_F32 };
     case BUFFER_D_TURNED: case BUFFER_D_Q:  return (form){ q, s->heads * s->head, CLF_F32 };
-    case BUFFER_PART_V:                     return (form){ k, s->heads * s->state->chunk, storage };
+    case BUFFER_PART_V:                     return (form){ k, s->heads * clf__steps_chunks(s, true)->columns, storage };
     case BUFFER_D_K:                        return (form){ k, s->heads * s->head, CLF_F32 };
     case BUFFER_D_V:                        return (form){ k, all, CLF_F32 };
     case BUFFER_SEEN_K: case BUFFER_SEEN_V: return (form){ k, 1, CLF_U8 };
@@ -201,10 +201,15 @@ static clf_tensor chunk_of(const steps *s, step_buffer which, int64_t rows, int6
     return view;
 }
 
-clf__fused_problem clf__steps_attention(const steps *s, int chunk)
+step_chunks *clf__steps_chunks(const steps *s, bool backward)
 {
-    const int64_t first = chunk * s->state->chunk, all = s->rules * s->width;
-    const int64_t columns = all - first < s->state->chunk ? all - first : s->state->chunk;
+    return &s->state->chunks[backward && s->state->chunks[1].count > 0];
+}
+
+clf__fused_problem clf__steps_attention(const steps *s, const step_chunks *chunks, int chunk)
+{
+    const int64_t first = chunk * chunks->columns, all = s->rules * s->width;
+    const int64_t columns = all - first < chunks->columns ? all - first : chunks->columns;
     const bool top_left = s->config->base.semantics == CLF_SEMANTICS_XFORMERS;
     clf__fused_problem p = clf__fused_problem_qkv(s->args, (float)(1 / sqrt((double)s->head)), s->config->base.dropout);
 
@@ -216,6 +221,7 @@ clf__fused_problem clf__steps_attention(const steps *s, int chunk)
     p.out = chunk_of(s, BUFFER_RETRIEVED, s->queries, s->heads, first, columns);
     p.causal = s->config->base.causal;
     p.shift = top_left ? 0 : s->keys - s->queries;
+    p.forward_only = chunks != clf__steps_chunks(s, true);
     p.grad_q = p.grad_k = p.grad_v = p.grad_out = p.lse = (clf_tensor){ .rank = 0 };
     if (!s->backward)
         return p;

@@ -45,12 +45,18 @@ typedef enum step_sum {
 
 enum { MOST_CHUNKS = 64 };
 
+/* The columns of the values, some in each launch of fused attention. */
+typedef struct step_chunks {
+    int64_t    columns; /* of one, the last one's may be fewer */
+    int        count;
+    clf__fused fused[MOST_CHUNKS];
+} step_chunks;
+
 typedef struct compositional_state {
-    int               lanes, chunks;
-    int64_t           chunk;                  /* columns of the values that one launch of fused attention retrieves */
+    int               lanes;
+    step_chunks       chunks[2];              /* forward; backward, if those of forward will not do */
     bool              used[BUFFERS];
     uint64_t          at[BUFFERS];
-    clf__fused        fused[MOST_CHUNKS];
     bool              multiplies[PRODUCTS];
     clf__gemm_choice  products[PRODUCTS];
     bool              adds[SUMS];
@@ -59,7 +65,7 @@ typedef struct compositional_state {
     clf__copy         convert, accumulate;    /* storage to f32 */
     clf__copy         add;                    /* f32 to f32, accumulating */
     clf__copy         parameter, zero;        /* a parameter to f32; zeros to a parameter */
-    cl_kernel         score, network, softmax, mix, softmax_back, retrieved, network_back, seen;
+    cl_kernel         score, network, softmax, mix, select, softmax_back, retrieved, network_back, seen;
 } compositional_state;
 
 typedef struct steps {
@@ -92,7 +98,9 @@ clf_tensor clf__steps_columns(clf_tensor matrix, int64_t first, int64_t end);
 bool clf__steps_product(const steps *s, step_product which, clf__gemm_problem *problem);
 bool clf__steps_sum(const steps *s, step_sum which, clf_tensor *matrix, clf_tensor *to, bool *accumulate);
 
-clf__fused_problem clf__steps_attention(const steps *s, int chunk);
+/* Of a launch for some of the values, and for which: state->chunks[0] where forward's serve both passes. */
+step_chunks       *clf__steps_chunks(const steps *s, bool backward);
+clf__fused_problem clf__steps_attention(const steps *s, const step_chunks *chunks, int chunk);
 
 /* ---- single steps of a run --------------------------------------------------------------------------- */
 

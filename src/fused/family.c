@@ -142,6 +142,11 @@ clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem)
     return s;
 }
 
+int clf__fused_passes(const clf_plan *plan, const clf__fused_problem *problem)
+{
+    return problem->forward_only ? CLF_FORWARD : clf_plan_passes(plan);
+}
+
 int clf__fused_groups(const clf__fused_problem *problem)
 {
     return problem->k.shape[1] > 0 ? (int)(problem->q.shape[1] / problem->k.shape[1]) : 1;
@@ -185,6 +190,8 @@ static bool pattern_fits(const clf__fused_problem *p, char *why, size_t size)
     return false;
 }
 
+enum { WIDEST = 256 }; /* columns of a head; values may be wider where a family says so */
+
 /* What no family can do. */
 static bool is_possible(const clf__fused_problem *p, int passes, char *why, size_t size)
 {
@@ -197,9 +204,9 @@ static bool is_possible(const clf__fused_problem *p, int passes, char *why, size
     for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++)
         if (!fits_head(tensors[i].tensor, tensors[i].name, why, size))
             return false;
-    if (s.width < 1 || s.width > 256 || s.value_width < 1 || s.value_width > 256) {
-        (void)snprintf(why, size, "a head is %lld wide and its values %lld: 1 to 256 are possible",
-                       (long long)s.width, (long long)s.value_width);
+    if (s.width < 1 || s.width > WIDEST || s.value_width < 1) {
+        (void)snprintf(why, size, "a head is %lld wide and its values %lld: 1 to %d are possible",
+                       (long long)s.width, (long long)s.value_width, WIDEST);
         return false;
     }
     if (s.batch > INT_MAX || s.heads > INT_MAX || s.batch * s.heads > INT_MAX) {
@@ -233,14 +240,25 @@ static bool is_possible(const clf__fused_problem *p, int passes, char *why, size
     return true;
 }
 
+static int widest_values(const clf__fused_family *family, int passes)
+{
+    return family->widest_values > 0 && !(passes & CLF_BACKWARD) ? family->widest_values : WIDEST;
+}
+
 /* Does the family do the problem on this device? Most families get pages and quantised numbers as plain rows. */
 static bool can_do(const clf_device *device, const clf__fused_family *family, const clf__fused_problem *problem,
                    int passes, char *why, size_t size)
 {
     const clf__fused_problem plain = clf__fused_unpacked(problem);
+    const int64_t width = clf__fused_shape_of(problem).value_width;
+    const int widest = widest_values(family, passes);
 
     if (!has_features(family, clf__fused_features_of(problem), passes, why, size))
         return false;
+    if (width > widest) {
+        (void)snprintf(why, size, "the values of a head are %lld wide: 1 to %d are possible", (long long)width, widest);
+        return false;
+    }
     if (family->reads_packed || !clf__fused_is_packed(problem))
         return family->supports(device, problem, passes, why, size);
     return clf__fused_unpack_fits(problem, why, size) && is_possible(&plain, passes, why, size) &&
@@ -253,7 +271,7 @@ static void reserve(clf_plan *plan, const clf__fused_problem *problem, clf__fuse
     const int64_t *q = problem->q.shape;
     const uint64_t bytes = (uint64_t)(q[0] * q[1]) * (uint64_t)q[2] * sizeof(float);
 
-    if (!(clf_plan_passes(plan) & CLF_BACKWARD))
+    if (!(clf__fused_passes(plan, problem) & CLF_BACKWARD))
         return;
     fused->saves_lse = problem->lse.rank == 0;
     if (fused->saves_lse)
@@ -334,18 +352,46 @@ static clf_status plan_family(clf_plan *plan, const clf__fused_family *family, c
     return status ? status : clf__fused_grad_mask_plan(plan, &plain, fused);
 }
 
-clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused)
+/* The first family that can do it, NULL when there is none. `named`: is there one that the plan's options may mean?
+ * `tell`: the others' reasons are the plan's. */
+static clf_status find_able(clf_plan *plan, const clf__fused_problem *problem, bool tell, bool *named,
+                            const clf__fused_family **able)
 {
     clf_device *device = clf_plan_device(plan);
     const clf_plan_options *options = clf_plan_get_options(plan);
     const clf__fused_family *families[FAMILIES + 1], **family = families;
+    const clf_status status = order_families(device, problem, families);
+    char why[256] = "";
+
+    *named = false;
+    *able = NULL;
+    for (; !status && *family; family++) {
+        const bool asked = options->family && strcmp(options->family, (*family)->name) == 0;
+        if (options->family && !asked)
+            continue;
+        *named = true;
+        if (*family == &clf__fused_reference && !asked && !options->allow_reference) {
+            (void)snprintf(why, sizeof why, "runs only when the plan's options allow or name it");
+        } else if (can_do(device, *family, problem, clf__fused_passes(plan, problem), why, sizeof why)) {
+            *able = *family;
+            break;
+        }
+        if (tell)
+            clf_plan_add_reason(plan, (*family)->name, why);
+    }
+    return status;
+}
+
+clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused)
+{
+    const clf__fused_family *family;
     clf__fused_problem rest;
-    bool named = false;
+    bool named;
     char why[256] = "", text[CLF__SNIPPET];
     clf_status status;
 
     *fused = (clf__fused){ 0 };
-    if (!is_possible(problem, clf_plan_passes(plan), why, sizeof why))
+    if (!is_possible(problem, clf__fused_passes(plan, problem), why, sizeof why))
         return clf_plan_refuse(plan, "%s", why);
     if (problem->loses) {
         if ((status = clf__fused_plan_lost(plan, problem, fused)))
@@ -353,26 +399,24 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
         rest = clf__fused_without_lost(problem, text, sizeof text);
         problem = &rest;
     }
-    if ((status = order_families(device, problem, families)))
+    if ((status = find_able(plan, problem, true, &named, &family)))
         return status;
-    for (; *family; family++) {
-        const bool asked = options->family && strcmp(options->family, (*family)->name) == 0;
-        if (options->family && !asked)
-            continue;
-        named = true;
-        if (*family == &clf__fused_reference && !asked && !options->allow_reference) {
-            clf_plan_add_reason(plan, (*family)->name, "runs only when the plan's options allow or name it");
-            continue;
-        }
-        if (can_do(device, *family, problem, clf_plan_passes(plan), why, sizeof why))
-            break;
-        clf_plan_add_reason(plan, (*family)->name, why);
-    }
     if (!named)
-        return refuse_family(plan, options->family);
-    if (!*family)
-        return clf_plan_refuse(plan, "no kernel family can do this on %s", clf_device_get_info(device)->name);
-    return plan_family(plan, *family, problem, fused);
+        return refuse_family(plan, clf_plan_get_options(plan)->family);
+    if (!family)
+        return clf_plan_refuse(plan, "no kernel family can do this on %s",
+                               clf_device_get_info(clf_plan_device(plan))->name);
+    return plan_family(plan, family, problem, fused);
+}
+
+clf_status clf__fused_widest_values(clf_plan *plan, const clf__fused_problem *problem, int64_t *widest)
+{
+    const clf__fused_family *family;
+    bool named;
+    const clf_status status = find_able(plan, problem, false, &named, &family);
+
+    *widest = family && !(clf__fused_passes(plan, problem) & CLF_BACKWARD) ? family->widest_values : 0;
+    return status;
 }
 
 clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)

@@ -63,6 +63,8 @@ typedef struct clf__fused_problem {
 
     /* only these pairs, in time in proportion to them */
     const struct clf__fused_blocks *blocks;
+
+    bool forward_only; /* it has no part in the plan's backward pass: values may be wider then */
 } clf__fused_problem;
 
 /* A pattern that is known when planning; runs need none. Everything else that hides pairs
@@ -120,6 +122,10 @@ typedef struct clf__fused {
  * allow or name it. Reserves workspace and saved bytes, creates the kernels.
  * Errors: CLF_UNSUPPORTED with every family's reason, those of clf__plan_kernel. */
 clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
+
+/* Up to how many columns of values the family that would do the problem takes in one launch, if it is fast with more
+ * than a head usually has; 0 = it is not. */
+clf_status clf__fused_widest_values(clf_plan *plan, const clf__fused_problem *problem, int64_t *widest);
 
 clf_status clf__fused_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
 clf_status clf__fused_backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);

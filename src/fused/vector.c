@@ -18,9 +18,14 @@ typedef struct block {
     int rows, keys;
 } block;
 
-enum { TILE_ROWS = 8 }; /* CLF_TILE_ROWS */
+enum {
+    TILE_ROWS = 8,      /* CLF_TILE_ROWS */
+    WIDE = 256,         /* more columns of values than that have a kernel of their own */
+    WIDEST_VALUES = 512
+};
 
 static const block forward_blocks[] = { { 128, 256, 64 }, { 256, 128, 64 }, { 512, 64, 64 } };
+static const block wide_blocks[] = { { WIDEST_VALUES + 256, 256, 64 } };
 static const block backward_blocks[] = { { 128, 64, 64 }, { 256, 32, 64 }, { 512, 32, 32 } };
 
 static block choose(const block *blocks, const clf__fused_problem *problem)
@@ -65,6 +70,10 @@ static bool supports(const clf_device *device, const clf__fused_problem *problem
         (void)snprintf(why, size, "it keeps tiles of some 200 KiB in private memory, which only a native CPU caches");
         return false;
     }
+    if (problem->blocks && clf__fused_shape_of(problem).value_width > WIDE) {
+        (void)snprintf(why, size, "patterns do not go together with values of more than %d columns", WIDE);
+        return false;
+    }
     return clf__fused_grid_fits(problem, 8, 1, why, size);
 }
 
@@ -101,15 +110,18 @@ static clf_status make_lists(clf_plan *plan_, const clf__fused_problem *problem,
 static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
 {
     const int64_t cores = clf_device_get_info(clf_plan_device(plan_))->compute_units;
-    block chosen[2] = { choose(forward_blocks, problem), choose(backward_blocks, problem) };
-    const bool backward = (clf_plan_passes(plan_) & CLF_BACKWARD) != 0;
+    const bool wide = clf__fused_shape_of(problem).value_width > WIDE;
+    block chosen[2] = { choose(wide ? wide_blocks : forward_blocks, problem) };
+    const bool backward = (clf__fused_passes(plan_, problem) & CLF_BACKWARD) != 0;
     char options[2][CLF__FUSED_OPTIONS], more[96];
 
+    if (backward)
+        chosen[1] = choose(backward_blocks, problem);
     chosen[0].rows = share_rows(chosen[0].rows, problem, cores);
-    for (int pass = 0; pass < 2; pass++) {
+    for (int pass = 0; pass < (backward ? 2 : 1); pass++) {
         const clf__fused_tile tile = tile_of(&chosen[pass], pass);
         (void)snprintf(more, sizeof more, "-DCLF_LANES=16 -DCLF_ROWS=%d -DCLF_KEYS=%d -DCLF_BLOCKS=%d",
-                       chosen[pass].rows, chosen[pass].keys, clf__fused_listing_of(problem, &tile));
+                       chosen[pass].rows, chosen[pass].keys, wide ? 0 : (int)clf__fused_listing_of(problem, &tile));
         clf__fused_options(problem, (int)problem->q.shape[3], (int)problem->v.shape[3], more, options[pass],
                            sizeof options[pass]);
         fused->rows[pass] = chosen[pass].rows;
@@ -118,6 +130,9 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
         fused->splits = choose_splits(problem, chosen[1].keys, cores);
         reserve(plan_, problem, fused);
     }
+    if (wide)
+        return clf__plan_kernel(plan_, "fused/vector_wide_forward.cl", options[0], "clf_fused_forward_vector_wide",
+                                &fused->forward);
     clf_status status = make_lists(plan_, problem, chosen, backward, fused);
     if (status == CLF_SUCCESS)
         status = clf__plan_kernel(plan_, "fused/vector_forward.cl", options[0], "clf_fused_forward_vector",
@@ -250,6 +265,7 @@ const clf__fused_family clf__fused_vector = {
     .name = "vector",
     .forward_features = FEATURES | CLF__FUSED_PAGES | CLF__FUSED_QUANTISED,
     .backward_features = FEATURES,
+    .widest_values = WIDEST_VALUES,
     .supports = supports,
     .plan = plan,
     .forward = forward,

@@ -76,9 +76,9 @@ static const mutant prelude[] = {
 static const mutant vector[] = {
     { "a key dropped", "fused/vector_forward.cl", "clf_product(s, CLF_KEYS, 1, rows, count,",
       "clf_product(s, CLF_KEYS, 1, rows, count - 1,", plain, NULL },
-    { "no rescale when the maximum moves", "fused/vector_forward.cl", "vload16(0, acc + r * E_PADDED + n) * shrink",
-      "vload16(0, acc + r * E_PADDED + n)", peaky, NULL },
-    { "the sum not rescaled", "fused/vector_forward.cl", "vload16(0, sum + r * 16) * shrink",
+    { "no rescale when the maximum moves", "fused/vector_softmax.cl", "vload16(0, acc + r * ACC_STEP + n) * shrink",
+      "vload16(0, acc + r * ACC_STEP + n)", peaky, NULL },
+    { "the sum not rescaled", "fused/vector_softmax.cl", "vload16(0, sum + r * 16) * shrink",
       "vload16(0, sum + r * 16)", peaky, NULL },
     { "scale missing", "fused/vector_forward.cl", "clf_query_scale(factor.x)", "clf_query_scale(1.0f)", plain, NULL },
     { "dropout's scale missing", "fused/vector_forward.cl", "CLF_DROPOUT ? factor.y : 1.0f", "1.0f", dropout, NULL },
