@@ -13,7 +13,7 @@
 #include "core/status.h"
 #include "ops/lanes.h"
 
-enum { CHUNK = 128 }; /* columns of values a launch: what fused attention is fast with */
+enum { CHUNK = 128 }; /* columns of values a launch: what fused attention is fast with unless it says otherwise */
 
 static const clf_field compositional_fields[] = {
     CLF_ATTENTION_FIELDS(compositional_config),
@@ -190,7 +190,8 @@ static clf_status plan_copies(const steps *s)
         { !s->qk, &state->parameter, { .from = parameter, .to = single } },
         { s->backward && s->masked, &state->gather_seen, { .from = storage, .to = storage, .keep = bytes } },
         { s->backward, &state->convert, { .from = storage, .to = single } },
-        { s->backward && clf__steps_chunks(s, true)->count > 1, &state->accumulate, { .from = storage, .to = single, .accumulate = true } },
+        { s->backward && clf__steps_chunks(s, true)->count > 1, &state->accumulate,
+          { .from = storage, .to = single, .accumulate = true } },
         { s->backward && s->turned, &state->add, { .from = single, .to = single, .accumulate = true } },
         { s->backward, &state->zero, { .from = none, .to = parameter } },
     };

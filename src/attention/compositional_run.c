@@ -160,7 +160,7 @@ clf_status clf__steps_mix_rules(const steps *s, step_buffer weight, step_buffer 
 /* Scores, weights and their sums by one kernel. */
 static clf_status select_at_once(const steps *s)
 {
-    enum { ROWS = 16 };
+    enum { ROWS = 16 }; /* as the kernel has it */
     const clf_tensor a = clf__steps_buffer(s, BUFFER_RETRIEVED), weight = clf__steps_buffer(s, BUFFER_WEIGHT);
     clf_tensor u = weight /* not read */, out = clf__steps_buffer(s, BUFFER_COMPOSED);
     const cl_ulong rows = (cl_ulong)weight.shape[0];
