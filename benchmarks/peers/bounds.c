@@ -71,7 +71,7 @@ static size_t cube_size(const peer_problem *p)
 #define LEAST_WORK(name_, part_, config_) \
     const peer name_; \
     const peer name_ = { \
-        .part = part_, .config = config_, .bound = 1, .scratch = cube_size, \
+        .part = (part_), .config = (config_), .bound = 1, .scratch = cube_size, \
         .stages = { { peer_blocks_of_heads, read_three, "copy", NULL }, \
                     { cubes, multiply_cube, "multiply-adds (sgemm)", cube_flops } } \
     }
@@ -145,7 +145,7 @@ const peer peer_lambda_paper = { .part = "lambda",
 
 /* ---- transforms ------------------------------------------------------------------------------ */
 
-typedef struct fftw {
+static struct fftw {
     void *plan;
     void *(*plan_r2c_2d)(int n0, int n1, float *in, float *out, unsigned flags);
     void (*execute)(const void *plan);
@@ -159,29 +159,31 @@ static void find_symbol(void *library, const char *name, void *function)
     *(void **)function = library ? dlsym(library, name) : NULL;
 }
 
+static int find_fftw(void)
+{
+    void *library = dlopen("libfftw3f.so.3", RTLD_NOW | RTLD_GLOBAL);
+    void *threads = dlopen("libfftw3f_threads.so.3", RTLD_NOW | RTLD_LOCAL);
+
+    find_symbol(library, "fftwf_plan_dft_r2c_2d", &fftw.plan_r2c_2d);
+    find_symbol(library, "fftwf_execute", &fftw.execute);
+    find_symbol(threads, "fftwf_init_threads", &fftw.init_threads);
+    find_symbol(threads, "fftwf_plan_with_nthreads", &fftw.use_threads);
+    return fftw.plan_r2c_2d && fftw.execute && fftw.init_threads && fftw.use_threads && fftw.init_threads();
+}
+
 /* The real transform over positions and all channels, of numbers that lie as it likes them; FFTW measures how. */
 static void transform(const peer_problem *p, int task, float *scratch)
 {
-    static fftw f;
     const size_t count = (size_t)p->length * (size_t)p->model;
 
     (void)task;
     (void)scratch;
-    if (!f.plan) {
-        void *library = dlopen("libfftw3f.so.3", RTLD_NOW | RTLD_GLOBAL);
-        void *threads = dlopen("libfftw3f_threads.so.3", RTLD_NOW | RTLD_LOCAL);
-        find_symbol(library, "fftwf_plan_dft_r2c_2d", &f.plan_r2c_2d);
-        find_symbol(library, "fftwf_execute", &f.execute);
-        find_symbol(threads, "fftwf_init_threads", &f.init_threads);
-        find_symbol(threads, "fftwf_plan_with_nthreads", &f.use_threads);
-        if (!f.plan_r2c_2d || !f.execute || !f.init_threads || !f.use_threads || !f.init_threads())
-            return;
-        f.use_threads(p->threads);
-        f.plan = f.plan_r2c_2d(p->length, p->model, p->shared, p->shared + count, 0 /* FFTW_MEASURE */);
+    if (!fftw.plan) {
+        fftw.use_threads(p->threads);
+        fftw.plan = fftw.plan_r2c_2d(p->length, p->model, p->shared, p->shared + count, 0 /* FFTW_MEASURE */);
         memcpy(p->shared, p->q, count * sizeof *p->q);
     }
-    if (f.plan)
-        f.execute(f.plan);
+    fftw.execute(fftw.plan);
 }
 
 static int once(const peer_problem *p)
@@ -197,5 +199,6 @@ static size_t transform_size(const peer_problem *p)
 
 const peer peer_fourier_mix;
 const peer peer_fourier_mix = {
-    .part = "fourier_mix", .form = "FFTW", .bound = 1, .shared = transform_size, .stages = { { once, transform } }
+    .part = "fourier_mix", .form = "FFTW", .exists = find_fftw, .bound = 1, .shared = transform_size,
+    .stages = { { once, transform } }
 };

@@ -351,6 +351,10 @@ int main(int argc, char **argv)
             clf_status outcome = CLF_SUCCESS;
             if (!wanted(parts, peers[i]->part))
                 continue;
+            if (peers[i]->exists && !peers[i]->exists()) {
+                printf("%-18s there is no %s\n", peers[i]->part, peers[i]->form);
+                continue;
+            }
             if ((outcome = open_pair(&p, device, peers[i]->square ? side * side : length, threads)) ||
                 (outcome = measure(&p, repeats)))
                 printf("%-18s %s\n", peers[i]->part, clf_error_message());

@@ -34,6 +34,7 @@ typedef struct peer_stage {
 typedef struct peer {
     const char *part, *config;                     /* JSON object for ours, or NULL */
     const char *form;                              /* what it is, for the table */
+    int       (*exists)(void);                     /* is its library there? NULL = always */
     const char *knob;                              /* the field whose value `marks` gets, set to `marks` */
     int         marks;
     const char *parameters[PEER_PARAMETERS];       /* names in ours, up to NULL; "buffer:" before a buffer's */

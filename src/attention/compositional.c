@@ -40,20 +40,13 @@ static const clf_field compositional_fields[] = {
 };
 
 /* Of heads, width of a head and width of the model any two will do. */
-static clf_status resolve_widths(clf_attention_config *base)
+static void complete_widths(clf_attention_config *base)
 {
     if (base->dim_model == 0 && base->num_heads > 0 && base->dim_head > 0 &&
         base->dim_head <= INT32_MAX / base->num_heads)
         base->dim_model = base->num_heads * base->dim_head;
     if (base->num_heads == 0 && base->dim_head > 0)
         base->num_heads = base->dim_model / base->dim_head;
-    if (base->dim_model == 0 || base->num_heads == 0)
-        return clf__fail(CLF_MISSING_KEY, "'%s' is missing: projections have its extent",
-                         base->dim_model == 0 ? "dim_model" : "num_heads");
-    if (base->dim_model % base->num_heads != 0)
-        return clf__fail(CLF_UNSUPPORTED, "'dim_model' is %d, not a multiple of 'num_heads' = %d", base->dim_model,
-                         base->num_heads);
-    return CLF_SUCCESS;
 }
 
 static clf_status compositional_resolve(void *config, const clf_args *args)
@@ -61,11 +54,15 @@ static clf_status compositional_resolve(void *config, const clf_args *args)
     compositional_config *c = config;
     const bool xformers = c->base.semantics == CLF_SEMANTICS_XFORMERS;
     const clf_schema schema = CLF_SCHEMA(compositional_config, compositional_fields);
-    const clf_status status = resolve_widths(&c->base);
 
     (void)args;
-    if (status)
-        return status;
+    complete_widths(&c->base);
+    if (c->base.dim_model == 0 || c->base.num_heads == 0)
+        return clf__fail(CLF_MISSING_KEY, "'%s' is missing: projections have its extent",
+                         c->base.dim_model == 0 ? "dim_model" : "num_heads");
+    if (c->base.dim_model % c->base.num_heads != 0)
+        return clf__fail(CLF_UNSUPPORTED, "'dim_model' is %d, not a multiple of 'num_heads' = %d", c->base.dim_model,
+                         c->base.num_heads);
     if (c->in_proj_container)
         return clf__fail(CLF_UNSUPPORTED, "'in_proj_container' is \"%s\": projections of something else cannot be used",
                          c->in_proj_container);
