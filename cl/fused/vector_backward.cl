@@ -341,8 +341,10 @@ void clf_fused_backward_vector(__global const clf_storage *q, long4 q_at,
                     const int2 run = next_sixteens(&sixteens);
                     const int first = from + run.x, width = run.y, at = r * CLF_KEYS + first;
                     const int ahead = max(unseen - first, 0), depth = min(count - first, width) - ahead;
-                    score_sixteens(queries + r * D_PADDED, D_PADDED, CLF_D, keys_turned + first, width, p + at);
-                    score_sixteens(grads + r * E_PADDED, E_PADDED, CLF_E, values_turned + first, width, ds + at);
+                    score_sixteens(queries + r * D_PADDED, D_PADDED, CLF_D, keys_turned + first, width,
+                                   !WINDOW_SETS_FIRST, p + at);
+                    score_sixteens(grads + r * E_PADDED, E_PADDED, CLF_E, values_turned + first, width,
+                                   !WINDOW_SETS_FIRST, ds + at);
                     differentiate_tile(p + at, ds + at, first, width,
                                        CLF_EVERY_SCORE || first + width > seen_by_one ||
                                            clf_first_key(row + tile_rows - 1, shape) > k_first + first || SNIPPET_HIDES,

@@ -162,7 +162,7 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
                 const int2 run = next_sixteens(&sixteens);
                 const int first = from + run.x, width = run.y, k_own = k_first + first;
                 const int ahead = max(unseen - first, 0), depth = min(count - first, width) - ahead;
-                score_sixteens(queries + r * D_PADDED, D_PADDED, CLF_D, keys + first, width, s);
+                score_sixteens(queries + r * D_PADDED, D_PADDED, CLF_D, keys + first, width, 1, s);
                 if (CLF_EVERY_SCORE || first + width > seen_by_one ||
                     clf_first_key(row + tile_rows - 1, shape) > k_own || SNIPPET_HIDES)
                     hide(s, width, tile_rows, b, h, row, k_own, shape, mask, mask_at,

@@ -5,11 +5,13 @@
  * A pattern's bits leave out what nobody of the eight sees; a window sets where the first sixteen begins. Everything that
  * is computed of the eight is then computed run by run. */
 
-/* Where the sixteens begin: windows spare keys up to `unseen`. Dropout counts keys in fours, a pattern's bits in
- * sixteens. */
+/* Windows spare keys up to `unseen`, but for what dropout counts in fours; a pattern's bits count sixteens. */
+#define WINDOW_SETS_FIRST (CLF_WINDOW && CLF_BLOCKS != 1)
+
+/* Where the sixteens begin. */
 static int first_sixteen(int unseen, int count)
 {
-#if CLF_WINDOW && CLF_BLOCKS != 1
+#if WINDOW_SETS_FIRST
     const int from = unseen & ~3, room = CLF_KEYS - (count - from + 15) / 16 * 16;
     return min(from, room);
 #else
@@ -40,12 +42,12 @@ static int2 next_sixteens(int *sixteens)
     return (int2)(16 * skipped, 16 * popcount((rest ^ (rest + 1)) >> 1));
 }
 
-/* Eight rows of `a` times the columns of a run; c has rows of CLF_KEYS. */
-static void score_sixteens(const float *a, int a_row, int depth, const float *b, int width, float *c)
+/* Eight rows of `a` times the columns of a run; c has rows of CLF_KEYS and is whole lines of the cache, or not. */
+static void score_sixteens(const float *a, int a_row, int depth, const float *b, int width, int lines, float *c)
 {
     int n = 0;
     for (; n + 32 <= width; n += 32)
-        clf_product32(a, a_row, 1, b + n, CLF_KEYS, depth, 1, c + n, CLF_KEYS);
+        clf_product32(a, a_row, 1, b + n, CLF_KEYS, depth, 1, lines, c + n, CLF_KEYS);
     if (n < width)
         clf_product16(a, a_row, 1, b + n, CLF_KEYS, depth, 1, c + n, CLF_KEYS);
 }

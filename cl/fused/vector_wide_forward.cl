@@ -102,7 +102,7 @@ static void weigh(const float *p, const int *depths, int finite, const float *va
             touch(next, next_at, next_stride, LINES(CLF_E), line, min(line + share, lines));
             line += share;
             if (depth > 0 && finite)
-                clf_product32(p + r * CLF_KEYS, CLF_KEYS, 1, panel, PANEL, depth, 0, acc + r * ACC_STEP + n, ACC_STEP);
+                clf_product32(p + r * CLF_KEYS, CLF_KEYS, 1, panel, PANEL, depth, 0, 1, acc + r * ACC_STEP + n, ACC_STEP);
             else if (depth > 0)
                 clf_product_skipping(p + r * CLF_KEYS, CLF_KEYS, 1, panel, PANEL, depth, acc + r * ACC_STEP + n, ACC_STEP,
                                      PANEL);
@@ -162,7 +162,7 @@ void clf_fused_forward_vector_wide(__global const clf_storage *q, long4 q_at,
             if (none)
                 continue;
             for (int n = 0; n < width; n += 32)
-                clf_product32(queries + r * D_PADDED, D_PADDED, 1, keys + n, CLF_KEYS, CLF_D, 1, s + n, CLF_KEYS);
+                clf_product32(queries + r * D_PADDED, D_PADDED, 1, keys + n, CLF_KEYS, CLF_D, 1, 1, s + n, CLF_KEYS);
             if (CLF_EVERY_SCORE || width > seen_by_one || clf_first_key(row + tile_rows - 1, shape) > k_first)
                 hide(s, width, tile_rows, b, h, row, k_first, shape, mask, mask_at,
                      padding, padding_at CLF_EXTRA_ARGUMENTS);

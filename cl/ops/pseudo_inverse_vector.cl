@@ -34,7 +34,7 @@ static void multiply(const float *a, const float *b, float *c)
 {
     for (int i = 0; i < CLF_SIZE; i += CLF_TILE_ROWS)
         for (int j = 0; j < CLF_SIZE; j += 32)
-            clf_product32(a + i * CLF_SIZE, CLF_SIZE, 1, b + j, CLF_SIZE, CLF_SIZE, 1, c + i * CLF_SIZE + j, CLF_SIZE);
+            clf_product32(a + i * CLF_SIZE, CLF_SIZE, 1, b + j, CLF_SIZE, CLF_SIZE, 1, 1, c + i * CLF_SIZE + j, CLF_SIZE);
 }
 
 /* to = identity I + factor from */

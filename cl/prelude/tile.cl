@@ -14,10 +14,19 @@
 
 #define CLF_TILE_ROWS 8
 
-/* c (+)= a b, 8 x 32. `fresh` starts from zero, so that c need not be set before. c and its steps are whole lines of the
- * cache: unaligned stores of vectors would be split in four. */
+/* Stores of vectors that may lie anywhere are split in four; `lines`: it is a whole line of the cache. */
+static void clf_put16(float16 x, int lines, float *to)
+{
+    if (lines)
+        *(float16 *)to = x;
+    else
+        vstore16(x, 0, to);
+}
+
+/* c (+)= a b, 8 x 32. `fresh` starts from zero, so that c need not be set before. `lines`: c and its steps are whole
+ * lines of the cache. */
 static void clf_product32(const float *a, int a_row, int a_step, const float *b, int b_step,
-                          int depth, int fresh, float *c, int c_step)
+                          int depth, int fresh, int lines, float *c, int c_step)
 {
     float16 left[CLF_TILE_ROWS], right[CLF_TILE_ROWS];
 #pragma unroll
@@ -36,8 +45,8 @@ static void clf_product32(const float *a, int a_row, int a_step, const float *b,
     }
 #pragma unroll
     for (int r = 0; r < CLF_TILE_ROWS; r++) {
-        *(float16 *)(c + r * c_step) = left[r];
-        *(float16 *)(c + r * c_step + 16) = right[r];
+        clf_put16(left[r], lines, c + r * c_step);
+        clf_put16(right[r], lines, c + r * c_step + 16);
     }
 }
 
@@ -66,7 +75,7 @@ static void clf_product(const float *a, int a_row, int a_step, const float *b, i
 {
     int n = 0;
     for (; n + 32 <= columns; n += 32)
-        clf_product32(a, a_row, a_step, b + n, columns, depth, 0, c + n, columns);
+        clf_product32(a, a_row, a_step, b + n, columns, depth, 0, 1, c + n, columns);
     if (n < columns)
         clf_product16(a, a_row, a_step, b + n, columns, depth, 0, c + n, columns);
 }
