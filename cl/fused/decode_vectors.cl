@@ -7,7 +7,7 @@
 #define CLF_PREFETCH 0 /* 1: instructions that fetch ahead exist */
 #endif
 #ifndef CLF_KEYS
-#define CLF_KEYS 32 /* of a block, a multiple of 16 */
+#define CLF_KEYS (CLF_ROWS == 1 ? 128 : 32) /* of a block, a multiple of 16 */
 #endif
 #define COLUMNS (16 / CLF_ROWS) /* of a row side by side in a vector of the queries */
 
