@@ -73,6 +73,8 @@ typedef struct clf__kit_case {
     bool            slow;
     bool            every_family; /* not only the one that planning chooses */
     char            own[448];    /* further members of the config, ", \"key\": value" */
+    const char     *spread;      /* a learnt vector whose elements go down and up by `spread_by` in turn: what it is */
+    double          spread_by;   /* added to then stays on its side of a kink, however it is rounded; NULL = none */
 } clf__kit_case;
 
 typedef struct clf__kit_cases {

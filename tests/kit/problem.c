@@ -76,8 +76,17 @@ static clf_status resolve_config(clf__kit_problem *p, const void *config)
     return status;
 }
 
-/* Views on what `list` declares, and host copies of it. Constant initial values would hide mistakes, so
- * learnt ones are disturbed. */
+/* Constant initial values would hide mistakes, so learnt ones are disturbed. */
+static void disturb(const clf__kit_case *c, int i, const char *name, float *floats, int64_t elements)
+{
+    const bool spread = c->spread && strcmp(c->spread, name) == 0;
+    for (int64_t e = 0; e < elements; e++) {
+        floats[e] += (float)(0.1 * clf__kit_normal(100 + (uint64_t)i, (uint64_t)e));
+        floats[e] += spread ? (float)(e % 2 ? c->spread_by : -c->spread_by) : 0;
+    }
+}
+
+/* Views on what `list` declares, and host copies of it. */
 static clf_status fetch(clf__kit_problem *p, const clf_parameter *list, bool learnt, clf_tensor *tensor,
                         double **value, int *count)
 {
@@ -101,8 +110,7 @@ static clf_status fetch(clf__kit_problem *p, const clf_parameter *list, bool lea
         if (!status)
             status = clf_tensor_read_floats(p->device, &tensor[i], floats);
         if (!status && learnt) {
-            for (int64_t e = 0; e < elements; e++)
-                floats[e] += (float)(0.1 * clf__kit_normal(100 + (uint64_t)i, (uint64_t)e));
+            disturb(p->c, i, list[i].name, floats, elements);
             status = clf_tensor_write_floats(p->device, &tensor[i], floats);
             if (!status)
                 status = clf_tensor_read_floats(p->device, &tensor[i], floats);
