@@ -64,8 +64,10 @@ static float clf_sum16(float16 x)
 }
 
 static float clf_sum_lanes(clf_real x) { return clf_sum16(x); }
+static float clf_max_lanes(clf_real x) { return clf_max16(x); }
 #else
 static float clf_sum_lanes(clf_real x) { return x; }
+static float clf_max_lanes(clf_real x) { return x; }
 #endif
 
 /* Is any lane true? A tree of our own: any() of a vector is slow on some CPUs. */

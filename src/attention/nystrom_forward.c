@@ -37,26 +37,25 @@ static clf_status make_copies(const nystrom_call *call)
     return status;
 }
 
-/* Means of the segments of x. */
+/* Means of the segments of x, and what its rows count. */
 static clf_status make_landmarks(const nystrom_call *call, const clf_tensor *x, const clf_tensor *keep,
                                  const clf_tensor *share, const clf_tensor *some, const clf_tensor *marks)
 {
-    const cl_int4 shape = { { (cl_int)x->shape[2], (cl_int)marks->shape[2], !call->state->xformers } };
-    clf_binder shares = clf_bind(call->state->share), means = clf_bind(call->state->landmarks);
+    enum { SPAN = 64 }; /* channels of a work-item on CPUs */
+    const int lanes = call->state->lanes;
+    const cl_int kept_only = !call->state->xformers;
+    const int64_t heads = x->shape[0] * x->shape[1];
+    clf_binder binder = clf_bind(call->state->landmarks);
 
-    clf__single_bind(&shares, keep);
-    clf__single_bind(&shares, share);
-    clf__single_bind(&shares, some);
-    clf_bind_value(&shares, &shape, sizeof shape);
-    const clf_status status = clf__lanes_launch(call->run, &shares, 1, clf_tensor_elements(share));
-    if (status)
-        return status;
-    clf__single_bind(&means, x);
-    clf__single_bind(&means, keep);
-    clf__single_bind(&means, share);
-    clf__single_bind(&means, marks);
-    clf__single_bind_shape(&means, x, marks->shape[2]);
-    return clf__single_launch(call->run, &means, call->state->lanes, marks);
+    clf__single_bind(&binder, x);
+    clf__single_bind(&binder, keep);
+    clf__single_bind(&binder, share);
+    clf__single_bind(&binder, some);
+    clf__single_bind(&binder, marks);
+    clf__single_bind_shape(&binder, x, marks->shape[2]);
+    clf_bind_value(&binder, &kept_only, sizeof kept_only);
+    return clf__lanes_launch(call->run, &binder, lanes,
+                             heads * marks->shape[2] * clf__lanes_blocks(lanes == 1 ? 1 : SPAN, x->shape[3]));
 }
 
 clf_status clf__nystrom_prepare(const nystrom_call *call)

@@ -135,7 +135,6 @@ static clf_status make_kernels(clf_plan *plan, const nystrom_call *call, nystrom
     const bool backward = (clf_plan_passes(plan) & CLF_BACKWARD) != 0, marks = !s->exact, taps = s->taps > 0;
     const struct { const char *name; cl_kernel *kernel; bool wanted; } kernels[] = {
         { "clf_nystrom_keep", &s->keep, s->padded },
-        { "clf_nystrom_share", &s->share, marks },
         { "clf_nystrom_landmarks", &s->landmarks, marks },
         { "clf_nystrom_finish", &s->finish, s->finishes },
         { "clf_nystrom_softmax", &s->softmax, marks },

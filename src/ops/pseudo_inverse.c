@@ -266,14 +266,16 @@ static clf_status iterate_all(clf_run *run, const clf__pinv *p, const clf_tensor
 {
     const clf_tensor z = iterate(run, p, 0);
     const cl_long step = (cl_long)(matrix_bytes(p) / sizeof(float));
-    const cl_int iterations = p->iterations, all = p->backward, size = (cl_int)p->shape[2];
+    const cl_int4 how = { { p->iterations, p->backward, !p->shared } };
+    const cl_int size = (cl_int)p->shape[2];
     clf_binder binder = clf_bind(p->iterate);
 
     bind_matrix(&binder, k);
     bind_matrix(&binder, &z);
     clf_bind_value(&binder, &step, sizeof step);
-    clf_bind_value(&binder, &iterations, sizeof iterations);
-    clf_bind_value(&binder, &all, sizeof all);
+    bind_scales(&binder, run, p, p->scales);
+    bind_scales(&binder, run, p, p->places);
+    clf_bind_value(&binder, &how, sizeof how);
     clf_bind_value(&binder, &size, sizeof size);
     return clf__lanes_launch(run, &binder, 16, matrices_of(p));
 }
@@ -281,7 +283,7 @@ static clf_status iterate_all(clf_run *run, const clf__pinv *p, const clf_tensor
 clf_status clf__pinv_forward(clf_run *run, const clf__pinv *p, const clf_tensor *k)
 {
     clf_tensor w[FORWARD_WORK];
-    clf_status status = start(run, p, k);
+    clf_status status = p->iterate && !p->shared ? CLF_SUCCESS : start(run, p, k);
 
     for (int i = 0; i < FORWARD_WORK; i++)
         w[i] = work(run, p, i);
