@@ -75,25 +75,38 @@ clf_status clf__nystrom_prepare(const nystrom_call *call)
                                             &piece[K_MARKS]);
 }
 
-/* The softmax between landmarks, its inverse, and what the landmarks know of all values. */
+/* The softmax between landmarks. */
+static clf_status make_near(const nystrom_call *call)
+{
+    const nystrom_state *s = call->state;
+    const clf_tensor *near = &call->piece[NEAR];
+    const clf__gemm_problem scores = clf__nystrom_scores(call);
+    const int64_t matrices = near->shape[0] * near->shape[1];
+    const cl_int4 shape = { { (cl_int)near->shape[1], (cl_int)near->shape[2], (cl_int)call->piece[Q_MARKS].shape[3] } };
+    clf_binder binder = clf_bind(s->small ? s->soft_scores : s->softmax);
+    const clf_status status = s->small ? CLF_SUCCESS : clf__gemm(call->run, &s->scores, &scores);
+
+    clf__single_bind(&binder, near);
+    clf__single_bind(&binder, &call->piece[Q_SHARE]);
+    clf__single_bind(&binder, &call->piece[K_SHARE]);
+    clf_bind_value(&binder, &shape, sizeof shape);
+    if (status || !s->small)
+        return status ? status : clf__lanes_launch(call->run, &binder, 1, matrices * near->shape[2]);
+    clf__single_bind(&binder, &call->piece[Q_MARKS]);
+    clf__single_bind(&binder, &call->piece[K_MARKS]);
+    clf_bind_value(&binder, &s->scale, sizeof s->scale);
+    return clf__lanes_launch(call->run, &binder, 16, matrices);
+}
+
+/* What the landmarks know of all values, through the inverse of that. */
 static clf_status make_values(const nystrom_call *call)
 {
     const nystrom_state *s = call->state;
-    const clf_tensor *piece = call->piece;
-    const clf__gemm_problem scores = clf__nystrom_scores(call), values = clf__nystrom_values(call);
+    const clf__gemm_problem values = clf__nystrom_values(call);
     const clf__fused_problem far = clf__nystrom_far(call);
-    const cl_int4 shape = { { (cl_int)piece[NEAR].shape[1], (cl_int)piece[NEAR].shape[2] } };
-    clf_binder binder = clf_bind(s->softmax);
-    clf_status status = clf__gemm(call->run, &s->scores, &scores);
+    clf_status status;
 
-    clf__single_bind(&binder, &piece[NEAR]);
-    clf__single_bind(&binder, &piece[Q_SHARE]);
-    clf__single_bind(&binder, &piece[K_SHARE]);
-    clf_bind_value(&binder, &shape, sizeof shape);
-    if (status ||
-        (status = clf__lanes_launch(call->run, &binder, 1, piece[NEAR].shape[0] * piece[NEAR].shape[1] *
-                                                               piece[NEAR].shape[2])) ||
-        (status = clf__pinv_forward(call->run, &s->inverse, &piece[NEAR])) ||
+    if ((status = make_near(call)) || (status = clf__pinv_forward(call->run, &s->inverse, &call->piece[NEAR])) ||
         (status = clf__fused_forward(call->run, &s->far, &far)))
         return status;
     return clf__gemm(call->run, &s->values, &values);

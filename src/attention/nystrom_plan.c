@@ -4,6 +4,7 @@
 #include "tensor/tensor.h"
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* ---- which of the ways it goes ------------------------------------------------------------------------ */
 
@@ -130,6 +131,16 @@ static void reserve_all(reserver *r)
 
 /* ---- kernels and products ----------------------------------------------------------------------------------- */
 
+/* On CPUs, where no core would be without a head. */
+static bool is_small(const clf_plan *plan, const nystrom_call *call, int lanes)
+{
+    enum { LARGEST = 128 };
+    const clf_tensor *marks = &call->piece[Q_MARKS];
+
+    return marks->rank > 0 && lanes == 16 && marks->shape[2] <= LARGEST && marks->shape[3] <= LARGEST &&
+           marks->shape[0] * marks->shape[1] >= clf_device_get_info(clf_plan_device(plan))->compute_units;
+}
+
 static clf_status make_kernels(clf_plan *plan, const nystrom_call *call, nystrom_state *s)
 {
     const bool backward = (clf_plan_passes(plan) & CLF_BACKWARD) != 0, marks = !s->exact, taps = s->taps > 0;
@@ -137,18 +148,25 @@ static clf_status make_kernels(clf_plan *plan, const nystrom_call *call, nystrom
         { "clf_nystrom_keep", &s->keep, s->padded },
         { "clf_nystrom_landmarks", &s->landmarks, marks },
         { "clf_nystrom_finish", &s->finish, s->finishes },
-        { "clf_nystrom_softmax", &s->softmax, marks },
+        { "clf_nystrom_softmax", &s->softmax, marks && !s->small },
+        { "clf_nystrom_near", &s->soft_scores, s->small },
         { "clf_nystrom_softmax_back", &s->softmax_back, marks && backward },
         { "clf_nystrom_gradient", &s->gradient, backward && (marks || s->single || s->hides) },
         { "clf_nystrom_gradient_v", &s->gradient_v, backward && taps },
         { "clf_nystrom_taps", &s->taps_sum, backward && taps },
         { "clf_nystrom_weights", &s->weights, backward && taps },
     };
-    char more[32], options[CLF__LANES_OPTIONS];
+    char more[96], options[CLF__LANES_OPTIONS];
     clf_status status = clf__single_plan(plan, s->lanes, call->args->io[CLF_QKV_Q].dtype, &s->copies);
 
     (void)snprintf(more, sizeof more, "-DCLF_WEIGHT=%d",
                    clf__storage_number(taps ? call->weight.dtype : call->args->io[CLF_QKV_Q].dtype));
+    if (s->small) {
+        const clf_tensor *size = &call->piece[Q_MARKS];
+        const size_t used = strlen(more);
+        (void)snprintf(more + used, sizeof more - used, " -DCLF_MARKS=%d -DCLF_WIDTH=%d",
+                       (int)(size->shape[2] + 31) / 32 * 32, (int)(size->shape[3] + 15) / 16 * 16);
+    }
     clf__lanes_options(s->lanes, call->args->io[CLF_QKV_Q].dtype, more, options, sizeof options);
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0] && !status; i++)
         if (kernels[i].wanted)
@@ -193,6 +211,7 @@ clf_status clf__nystrom_plan(clf_plan *plan)
     if (s->taps > 0 &&
         (status = clf_instance_parameter(clf_plan_instance(plan), "skip_connection.weight", &call.weight)))
         return status;
+    s->small = is_small(plan, &call, s->lanes);
     const clf__fused_problem near = clf__nystrom_near(&call);
     if ((status = make_kernels(plan, &call, s)) || (status = clf__fused_plan(plan, &near, &s->near)) || s->exact)
         return status;

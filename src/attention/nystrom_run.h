@@ -43,7 +43,9 @@ typedef struct nystrom_state {
     clf__pinv  inverse;
     clf__gemm_choice scores, values, grad_far, grad_inverse, grad_q_marks, grad_k_marks;
     clf__single copies;
-    cl_kernel  keep, landmarks, finish, softmax, softmax_back, gradient, gradient_v, taps_sum, weights;
+    bool       small;  /* soft_scores makes the product and the softmax of a head in one work-item */
+    cl_kernel  keep, landmarks, finish, softmax, soft_scores, softmax_back,
+               gradient, gradient_v, taps_sum, weights;
 } nystrom_state;
 
 /* The tensors of a call: of `run`, or descriptions alone while planning (run NULL). */
