@@ -74,8 +74,8 @@ static const mutant prelude[] = {
 };
 
 static const mutant vector[] = {
-    { "a key dropped", "fused/vector_forward.cl", "clf_product(s, CLF_KEYS, 1, rows, count,",
-      "clf_product(s, CLF_KEYS, 1, rows, count - 1,", plain, NULL },
+    { "a key dropped", "fused/vector_forward.cl", "depth = min(count - first, width) - ahead;",
+      "depth = min(count - first, width) - ahead - 1;", plain, NULL },
     { "no rescale when the maximum moves", "fused/vector_softmax.cl", "vload16(0, acc + r * ACC_STEP + n) * shrink",
       "vload16(0, acc + r * ACC_STEP + n)", peaky, NULL },
     { "the sum not rescaled", "fused/vector_softmax.cl", "vload16(0, sum + r * 16) * shrink",
