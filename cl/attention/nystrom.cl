@@ -286,8 +286,8 @@ __kernel void clf_nystrom_near(__global float *x, long4 x_at, __global const flo
     clf_transpose(keys, CLF_MARKS, CLF_WIDTH, turned);
     for (int i = 0; i < count; i += CLF_TILE_ROWS) {
         for (int j = 0; j < CLF_MARKS; j += 32)
-            clf_product32(queries + i * CLF_WIDTH, CLF_WIDTH, 1, turned + j, CLF_MARKS, shape.z, 1, tile + j,
-                          CLF_MARKS);
+            clf_product32(queries + i * CLF_WIDTH, CLF_WIDTH, 1, turned + j, CLF_MARKS, shape.z, 1, 1,
+                          tile + j, CLF_MARKS);
         for (int r = 0; r < CLF_TILE_ROWS && i + r < count; r++) {
             __global float *row = x + (long)(i + r) * count;
             for (int j = 0; j < count; j += 16)
