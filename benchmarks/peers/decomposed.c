@@ -2,6 +2,7 @@
  * matrix of scores lies in memory. On the host by OpenBLAS, on the device by one of ops/gemm's providers. */
 #include "ops/gemm.h"
 #include "peers.h"
+#include "tensor/tensor.h"
 
 #include <math.h>
 
@@ -119,7 +120,7 @@ static clf_status decomposed_forward(clf_run *run)
     const clf__gemm_problem first = problem_of(plan, args, s, clf_run_workspace(run), 0);
     const clf__gemm_problem last = problem_of(plan, args, s, clf_run_workspace(run), 1);
     const size_t            rows = (size_t)(q[0] * q[1] * q[2]), one = 1;
-    const cl_ulong          at = first.c.offset / sizeof(float);
+    const cl_ulong          at = (cl_ulong)clf__tensor_start(&first.c);
     const cl_int            columns = (cl_int)args->io[CLF_QKV_K].shape[2];
     const float             scale = 1 / sqrtf((float)q[3]);
     clf_binder              binder = clf_bind(s->softmax);

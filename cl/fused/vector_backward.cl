@@ -181,7 +181,7 @@ static void multiply(int finite, const float *a, int a_row, int a_step, const fl
     if (finite)
         clf_product(a, a_row, a_step, b, depth, c, columns);
     else
-        clf_product_careful(a, a_row, a_step, b, depth, c, columns);
+        clf_product_careful(a, a_row, a_step, b, columns, depth, c, columns, columns);
 }
 
 /* dv += p^T grads and dk += ds^T queries over the rows at hand, for each eight of keys those that see any of it; `live`:

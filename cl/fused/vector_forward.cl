@@ -178,8 +178,8 @@ void clf_fused_forward_vector(__global const clf_storage *q, long4 q_at,
                     clf_product(s + ahead, CLF_KEYS, 1, rows + (first + ahead) * E_PADDED, depth, acc + r * E_PADDED,
                                 E_PADDED);
                 else
-                    clf_product_careful(s + ahead, CLF_KEYS, 1, rows + (first + ahead) * E_PADDED, depth,
-                                        acc + r * E_PADDED, E_PADDED);
+                    clf_product_careful(s + ahead, CLF_KEYS, 1, rows + (first + ahead) * E_PADDED, E_PADDED, depth,
+                                        acc + r * E_PADDED, E_PADDED, E_PADDED);
             }
         }
     }

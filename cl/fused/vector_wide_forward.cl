@@ -104,8 +104,8 @@ static void weigh(const float *p, const int *depths, int finite, const float *va
             if (depth > 0 && finite)
                 clf_product32(p + r * CLF_KEYS, CLF_KEYS, 1, panel, PANEL, depth, 0, 1, acc + r * ACC_STEP + n, ACC_STEP);
             else if (depth > 0)
-                clf_product_skipping(p + r * CLF_KEYS, CLF_KEYS, 1, panel, PANEL, depth, acc + r * ACC_STEP + n, ACC_STEP,
-                                     PANEL);
+                clf_product_careful(p + r * CLF_KEYS, CLF_KEYS, 1, panel, PANEL, depth, acc + r * ACC_STEP + n, ACC_STEP,
+                                    PANEL);
         }
 }
 

@@ -81,9 +81,9 @@ static void clf_product(const float *a, int a_row, int a_step, const float *b, i
 }
 
 /* The same where b may hold infinities or NaN: a factor that is exactly 0 (a masked key, a row that takes no
- * part) contributes nothing, whatever it meets. c has rows of c_step. */
-static void clf_product_skipping(const float *a, int a_row, int a_step, const float *b, int b_step, int depth,
-                                 float *c, int c_step, int columns)
+ * part) contributes nothing, whatever it meets. b has rows of b_step, c of c_step. */
+static void clf_product_careful(const float *a, int a_row, int a_step, const float *b, int b_step, int depth,
+                                float *c, int c_step, int columns)
 {
     for (int r = 0; r < CLF_TILE_ROWS; r++)
         for (int t = 0; t < depth; t++) {
@@ -93,12 +93,6 @@ static void clf_product_skipping(const float *a, int a_row, int a_step, const fl
             for (int n = 0; n < columns; n++)
                 c[r * c_step + n] += factor * b[t * b_step + n];
         }
-}
-
-static void clf_product_careful(const float *a, int a_row, int a_step, const float *b, int depth,
-                                float *c, int columns)
-{
-    clf_product_skipping(a, a_row, a_step, b, columns, depth, c, columns, columns);
 }
 
 /* Turn sixteen rows of sixteen, `from_step` apart, into columns: four perfect shuffles. */

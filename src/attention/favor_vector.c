@@ -1,6 +1,7 @@
 /* favor over all keys on CPUs: two kernels, no matrices of features (cl/attention/favor_vector.cl). */
 #include "attention/favor_pass.h"
 #include "ops/lanes.h"
+#include "tensor/tensor.h"
 
 /* As in the kernels: rows of a tile, rows of a group at most, numbers of an operand and of all features of a group's
  * rows, widths. */
@@ -53,7 +54,7 @@ void clf__favor_vector_choose(favor_state *s, int64_t cores)
 /* W: its first element and the step of its rows. */
 static void bind_drawn(clf_binder *binder, const favor_chunk *chunk)
 {
-    const cl_long2 at = { { (cl_long)(chunk->drawn.offset / sizeof(float)), chunk->drawn.strides[0] } };
+    const cl_long2 at = { { clf__tensor_start(&chunk->drawn), chunk->drawn.strides[0] } };
 
     clf_bind_mem(binder, chunk->drawn.mem);
     clf_bind_value(binder, &at, sizeof at);
