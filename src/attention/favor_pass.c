@@ -149,7 +149,7 @@ static void describe(clf_plan *plan, favor_state *s)
     s->chunk_batches = larger(1, s->batch);
     s->chunk_heads = larger(1, s->heads);
     s->segments = 1;
-    clf__favor_vector_choose(s, clf_device_get_info(clf_plan_device(plan))->compute_units);
+    clf__favor_vector_choose(s, clf_device_get_info(clf_plan_device(plan)));
 }
 
 static clf_status make_kernels(clf_plan *plan, favor_state *s)

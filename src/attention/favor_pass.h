@@ -103,7 +103,7 @@ clf_status clf__favor_fold(favor_chunk *chunk, int64_t rows, bool rho, int colum
 clf_status clf__favor_finish(favor_chunk *chunk);
 
 /* For CPUs. _choose: is it for this problem, and in which pieces? */
-void clf__favor_vector_choose(favor_state *state, int64_t cores);
+void clf__favor_vector_choose(favor_state *state, const clf_device_info *device);
 clf_status clf__favor_vector_forward(favor_chunk *chunk);
 
 clf_status clf__favor_full_forward(favor_chunk *chunk);

@@ -30,7 +30,7 @@ static int64_t tiles(int64_t rows)
     return rows / TILE * TILE;
 }
 
-void clf__favor_vector_choose(favor_state *s, int64_t cores)
+void clf__favor_vector_choose(favor_state *s, const clf_device_info *device)
 {
     const int64_t items = s->batch * s->heads, width = blocks_of(s->width, 16) * 16 + 16;
     const int64_t channels = blocks_of(s->value_width, 32) * 32, panels = panels_of(s);
@@ -38,11 +38,13 @@ void clf__favor_vector_choose(favor_state *s, int64_t cores)
 
     s->rows_keys = fit;
     s->rows_queries = less(fit, tiles(LOGITS / (panels * (PANEL / s->signs))));
-    s->vector = s->lanes > 1 && !s->causal && !s->mean && s->width <= WIDTH && s->value_width <= CHANNELS &&
+    const bool caches = device->type & CL_DEVICE_TYPE_CPU; /* hundreds of KiB of private memory a work-item */
+
+    s->vector = s->lanes > 1 && caches && !s->causal && !s->mean && s->width <= WIDTH && s->value_width <= CHANNELS &&
                 items > 0 && s->rows_queries > 0;
     if (!s->vector)
         return;
-    const int64_t wanted = blocks_of(GROUPS * cores, items);
+    const int64_t wanted = blocks_of(GROUPS * (int64_t)device->compute_units, items);
     s->segments = less(blocks_of(wanted, panels), blocks_of(s->keys, 2 * s->rows_keys));
     if (s->segments < 1)
         s->segments = 1;
