@@ -52,8 +52,8 @@ void clf_probe_nvidia_wgmma(__global int *io)
     }
     clf_nv_scores128x64(s, clf_nv_tile(x, 16), clf_nv_tile(y, 16));
     clf_nv_weighted128x64(sum, p, clf_nv_tile(y, 128 * 128));
-    clf_nv_product_wait64(1, s);
-    clf_nv_product_wait32(0, sum);
+    clf_nv_product_wait(1, s, 128);
+    clf_nv_product_wait(0, sum, 64);
 
 #pragma unroll
     for (int i = 0; i < 64; i++) {

@@ -34,6 +34,7 @@
 #define REGISTERS_LOAD 24
 #endif
 #include "fused/nvidia_wgmma_tile.cl"
+#include "fused/nvidia_maps.cl"
 
 #if CLF_STAGES < 3
 #error a tile is announced when the next one is on its way, while the one before it is in use
@@ -51,7 +52,9 @@ enum { FULL = 0, FREE = CLF_STAGES, BARRIERS = 2 * CLF_STAGES };
 /* What passes by: tiles of a head's queries and grad_out with the numbers of their rows, then those of the next head
  * that shares the keys, `*_head` elements further on. */
 typedef struct passing {
+    __global const uchar *maps; /* for the copy engine; 0 where it cannot do it */
     matrix queries, grads;
+    int b, h;
     __global const float *lse, *delta;
     int lse_step, delta_step, rows;
     long q_head, g_head, lse_head, delta_head;
@@ -59,6 +62,7 @@ typedef struct passing {
 
 CLF_INLINE void next_head(passing *all)
 {
+    all->h++;
     all->queries.p += all->q_head;
     all->grads.p += all->g_head;
     all->lse += all->lse_head;
@@ -82,7 +86,28 @@ static float number_of(const passing *all, int first, int i)
     return query < all->rows ? all->delta[query * all->delta_step] : 0.0f;
 }
 
-/* The loading warp group: what rests comes with the first tiles; numbers are read a step ahead of their tile. */
+/* A tile of queries and grad_out, with the first one what rests: one work-item asks the copy engine. */
+CLF_INLINE void ask_for_tiles(const passing *all, int first, uint q_tile, uint g_tile, int rests, int k_first,
+                              uint k_tile, uint v_tile, uint full)
+{
+    clf_nv_barrier_expect(full, Q_BYTES + G_BYTES);
+    if (rests) {
+        for (int i = 0; i < 4; i++)
+            clf_nv_map_see(all->maps + i * CLF_NV_MAP_BYTES);
+        clf_nv_barrier_expect(full, K_BYTES + V_BYTES);
+        for (int group = 0; group < CLF_CONSUMERS; group++) {
+            ask_for(MAP_K(all->maps), all->b, all->h / CLF_GROUPS, k_first + group * 64, 64, 64, D,
+                    k_tile + group * BYTES(64, D), full);
+            ask_for(MAP_V(all->maps), all->b, all->h / CLF_GROUPS, k_first + group * 64, 64, 64, E,
+                    v_tile + group * BYTES(64, E), full);
+        }
+    }
+    ask_for(MAP_Q(all->maps), all->b, all->h, first, CLF_COLUMNS, 64, D, q_tile, full);
+    ask_for(MAP_G(all->maps), all->b, all->h, first, CLF_COLUMNS, 64, E, g_tile, full);
+}
+
+/* The loading warp group: what rests comes with the first tiles; numbers are read a step ahead of their tile. What the
+ * copy engine brings, a barrier counts; own copies have arrived when those of the next tile are on their way. */
 CLF_INLINE void load_all(const matrix *keys, const matrix *values, passing all, int k_first, int start, int steps,
                          int item, uint k_tile, uint v_tile, uint q_tiles, uint g_tiles, __local float *numbers,
                          uint at)
@@ -91,17 +116,23 @@ CLF_INLINE void load_all(const matrix *keys, const matrix *values, passing all, 
 #pragma unroll
     for (int i = 0; i < NUMBERS / 128; i++)
         next[i] = number_of(&all, start * CLF_COLUMNS, item + 128 * i);
-    for (int group = 0; group < CLF_CONSUMERS; group++) {
+    for (int group = 0; !all.maps && group < CLF_CONSUMERS; group++) {
         load_blocks(keys, k_first + group * 64, 64, D, item, 128, k_tile + group * BYTES(64, D));
         load_blocks(values, k_first + group * 64, 64, E, item, 128, v_tile + group * BYTES(64, E));
     }
     uint arrived = 0;
-    int stage = 0, phase = 1, first = start * CLF_COLUMNS, more = CLF_GROUPS - 1;
+    int stage = 0, phase = 1, first = start * CLF_COLUMNS, more = CLF_GROUPS - 1, rests = 1;
     while (first < steps * CLF_COLUMNS) {
         clf_nv_barrier_wait(at + 8 * (FREE + stage), phase);
-        load_blocks(&all.queries, first, CLF_COLUMNS, D, item, 128, q_tiles + stage * Q_BYTES);
-        load_blocks(&all.grads, first, CLF_COLUMNS, E, item, 128, g_tiles + stage * G_BYTES);
-        clf_nv_commit();
+        const uint full = at + 8 * (FULL + stage), q_tile = q_tiles + stage * Q_BYTES, g_tile = g_tiles + stage * G_BYTES;
+        if (!all.maps) {
+            load_blocks(&all.queries, first, CLF_COLUMNS, D, item, 128, q_tile);
+            load_blocks(&all.grads, first, CLF_COLUMNS, E, item, 128, g_tile);
+            clf_nv_commit();
+        } else if (item == 0) {
+            ask_for_tiles(&all, first, q_tile, g_tile, rests, k_first, k_tile, v_tile, full);
+        }
+        rests = 0;
         first += CLF_COLUMNS;
         if (CLF_GROUPS > 1 && more > 0 && first >= steps * CLF_COLUMNS) {
             next_head(&all);
@@ -113,18 +144,20 @@ CLF_INLINE void load_all(const matrix *keys, const matrix *values, passing all, 
             numbers[stage * NUMBERS + item + 128 * i] = next[i];
             next[i] = number_of(&all, first, item + 128 * i);
         }
-        if (arrived) {
+        if (all.maps) {
+            clf_nv_barrier_arrive(full);
+        } else if (arrived) {
             clf_nv_wait(1);
             clf_nv_publish();
             clf_nv_barrier_arrive(arrived);
         }
-        arrived = at + 8 * (FULL + stage);
+        arrived = full;
         stage = stage + 1 == CLF_STAGES ? 0 : stage + 1;
         phase ^= stage == 0;
     }
     clf_nv_wait(0);
     clf_nv_publish();
-    if (arrived)
+    if (arrived && !all.maps)
         clf_nv_barrier_arrive(arrived);
 }
 
@@ -180,7 +213,8 @@ void clf_fused_backward_kv_nvidia_wgmma(__global const clf_storage *q, long4 q_a
                                         __global const float *delta, long4 delta_at,
                                         __global clf_storage *grad_k, long4 grad_k_at,
                                         __global clf_storage *grad_v, long4 grad_v_at,
-                                        int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                        int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS,
+                                        __global const uchar *maps, long maps_at)
 {
     __local uint4 tiles[(K_BYTES + V_BYTES + CLF_STAGES * (Q_BYTES + G_BYTES)) / 16] __attribute__((aligned(1024)));
     __local float numbers[CLF_STAGES * NUMBERS] __attribute__((aligned(16)));
@@ -198,8 +232,13 @@ void clf_fused_backward_kv_nvidia_wgmma(__global const clf_storage *q, long4 q_a
     const int start = clf_nv_same(clf_first_query(k_first, shape.s2, shape.s4) / CLF_COLUMNS);
     const int steps = clf_nv_same((clf_queries_end(k_last, shape) + CLF_COLUMNS - 1) / CLF_COLUMNS);
 
-    if (item < BARRIERS)
+    const int bulk = clf_nv_map_takes(q, q_at) && clf_nv_map_takes(k, k_at) && clf_nv_map_takes(v, v_at) &&
+                     clf_nv_map_takes(grad_out, grad_out_at);
+
+    if (item < BARRIERS) {
         clf_nv_barrier_make(at + 8 * item, item < FREE ? 128 : CLF_CONSUMERS * 4);
+        clf_nv_publish();
+    }
     barrier(CLK_LOCAL_MEM_FENCE); /* the others see the barriers made */
 
     if (role == 0) {
@@ -207,8 +246,9 @@ void clf_fused_backward_kv_nvidia_wgmma(__global const clf_storage *q, long4 q_a
         const matrix keys = matrix_of(k, clf_keys_at(k_at, b, h, (int2)(0)), k_at.w, shape.s3, shape.s5, D);
         const matrix values = matrix_of(v, clf_keys_at(v_at, b, h, (int2)(0)), v_at.w, shape.s3, shape.s6, E);
         const passing all = {
+            bulk ? maps + maps_at : 0,
             heads_of(q, q_at, b, h, shape.s2, shape.s5, D),
-            heads_of(grad_out, grad_out_at, b, h, shape.s2, shape.s6, E),
+            heads_of(grad_out, grad_out_at, b, h, shape.s2, shape.s6, E), b, h,
             lse + clf_queries_at(lse_at, b, h, (int2)(0)), delta + clf_queries_at(delta_at, b, h, (int2)(0)),
             (int)lse_at.w, (int)delta_at.w, shape.s2, q_at.z, grad_out_at.z, lse_at.z, delta_at.z
         };

@@ -43,6 +43,7 @@
 #define CLF_STAGES 4
 #endif
 #include "fused/nvidia_wgmma_tile.cl"
+#include "fused/nvidia_maps.cl"
 
 #if CLF_STAGES < 3
 #error a tile is announced when the next one is on its way, while the one before it is in use
@@ -56,7 +57,34 @@
 /* The barriers of a stage. */
 enum { FULL = 0, FREE = CLF_STAGES, BARRIERS = 2 * CLF_STAGES };
 
-/* The loading warp group: what rests comes with the first tiles. */
+/* One work-item of the loading warp group, where the copy engine can do it: what rests comes with the first tiles. */
+CLF_INLINE void ask_for_all(__global const uchar *maps, int b, int h, int q_first, int start, int steps, uint q_tile,
+                            uint g_tile, uint k_tiles, uint v_tiles, uint at)
+{
+    int stage = 0, phase = 1;
+
+    for (int i = 0; i < 4; i++)
+        clf_nv_map_see(maps + i * CLF_NV_MAP_BYTES);
+    for (int first = start * CLF_COLUMNS; first < steps * CLF_COLUMNS; first += CLF_COLUMNS) {
+        const uint full = at + 8 * (FULL + stage);
+        clf_nv_barrier_wait(at + 8 * (FREE + stage), phase);
+        clf_nv_barrier_expect(full, K_BYTES + V_BYTES);
+        if (first == start * CLF_COLUMNS) {
+            clf_nv_barrier_expect(full, Q_BYTES + G_BYTES);
+            for (int group = 0; group < CLF_CONSUMERS; group++) {
+                ask_for(MAP_Q(maps), b, h, q_first + group * 64, 64, 64, D, q_tile + group * BYTES(64, D), full);
+                ask_for(MAP_G(maps), b, h, q_first + group * 64, 64, 64, E, g_tile + group * BYTES(64, E), full);
+            }
+        }
+        ask_for(MAP_K(maps), b, h / CLF_GROUPS, first, CLF_COLUMNS, 64, D, k_tiles + stage * K_BYTES, full);
+        ask_for(MAP_V(maps), b, h / CLF_GROUPS, first, CLF_COLUMNS, 64, E, v_tiles + stage * V_BYTES, full);
+        clf_nv_barrier_arrive(full);
+        stage = stage + 1 == CLF_STAGES ? 0 : stage + 1;
+        phase ^= stage == 0;
+    }
+}
+
+/* The loading warp group, where it must copy itself: what rests comes with the first tiles. */
 CLF_INLINE void load_all(const matrix *queries, const matrix *grads, const matrix *keys, const matrix *values,
                          int q_first, int start, int steps, int item, uint q_tile, uint g_tile, uint k_tiles,
                          uint v_tiles, uint at)
@@ -122,7 +150,8 @@ void clf_fused_backward_q_nvidia_wgmma(__global const clf_storage *q, long4 q_at
                                        __global const float *lse, long4 lse_at,
                                        __global const float *delta, long4 delta_at,
                                        __global clf_storage *grad_q, long4 grad_q_at,
-                                       int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS)
+                                       int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS,
+                                       __global const uchar *maps, long maps_at)
 {
     __local uint4 tiles[(Q_BYTES + G_BYTES + CLF_STAGES * (K_BYTES + V_BYTES)) / 16] __attribute__((aligned(1024)));
     __local ulong barriers[BARRIERS] __attribute__((aligned(8)));
@@ -138,18 +167,28 @@ void clf_fused_backward_q_nvidia_wgmma(__global const clf_storage *q, long4 q_at
     const int start = clf_nv_same(clf_first_key(q_first, shape) / CLF_COLUMNS);
     const int steps = clf_nv_same((seen + CLF_COLUMNS - 1) / CLF_COLUMNS);
 
-    if (item < BARRIERS)
-        clf_nv_barrier_make(at + 8 * item, item < FREE ? 128 : CLF_CONSUMERS * 4);
+    const int bulk = clf_nv_map_takes(q, q_at) && clf_nv_map_takes(k, k_at) && clf_nv_map_takes(v, v_at) &&
+                     clf_nv_map_takes(grad_out, grad_out_at);
+
+    if (item < BARRIERS) {
+        clf_nv_barrier_make(at + 8 * item, item >= FREE ? CLF_CONSUMERS * 4 : bulk ? 1 : 128);
+        clf_nv_publish();
+    }
     barrier(CLK_LOCAL_MEM_FENCE); /* the others see the barriers made */
 
     if (role == 0) {
         clf_nv_registers_fewer(REGISTERS_LOAD);
-        const matrix queries = matrix_of(q, clf_queries_at(q_at, b, h, (int2)(0)), q_at.w, shape.s2, shape.s5, D);
-        const matrix grads = matrix_of(grad_out, clf_queries_at(grad_out_at, b, h, (int2)(0)), grad_out_at.w, shape.s2,
-                                       shape.s6, E);
-        const matrix keys = matrix_of(k, clf_keys_at(k_at, b, h, (int2)(0)), k_at.w, shape.s3, shape.s5, D);
-        const matrix values = matrix_of(v, clf_keys_at(v_at, b, h, (int2)(0)), v_at.w, shape.s3, shape.s6, E);
-        load_all(&queries, &grads, &keys, &values, q_first, start, steps, item, q_tile, g_tile, k_tiles, v_tiles, at);
+        if (!bulk) {
+            const matrix queries = matrix_of(q, clf_queries_at(q_at, b, h, (int2)(0)), q_at.w, shape.s2, shape.s5, D);
+            const matrix grads = matrix_of(grad_out, clf_queries_at(grad_out_at, b, h, (int2)(0)), grad_out_at.w,
+                                           shape.s2, shape.s6, E);
+            const matrix keys = matrix_of(k, clf_keys_at(k_at, b, h, (int2)(0)), k_at.w, shape.s3, shape.s5, D);
+            const matrix values = matrix_of(v, clf_keys_at(v_at, b, h, (int2)(0)), v_at.w, shape.s3, shape.s6, E);
+            load_all(&queries, &grads, &keys, &values, q_first, start, steps, item, q_tile, g_tile, k_tiles, v_tiles,
+                     at);
+        } else if (item == 0) {
+            ask_for_all(maps + maps_at, b, h, q_first, start, steps, q_tile, g_tile, k_tiles, v_tiles, at);
+        }
     } else {
         clf_nv_registers_more(REGISTERS_COMPUTE);
         const int group = role - 1, q_group = q_first + group * 64;

@@ -35,7 +35,11 @@
 #ifndef CLF_COLUMNS
 #define CLF_COLUMNS 128
 #endif
+#if CLF_D == 128 && CLF_E == 128 && !CLF_CAUSAL
+#define REGISTERS_LOAD 24
+#endif
 #include "fused/nvidia_wgmma_tile.cl"
+#include "fused/nvidia_maps.cl"
 #include "fused/nvidia_mma_softmax.cl"
 
 #ifndef CLF_TURNS
@@ -50,29 +54,60 @@
  * FREE when a lane of every computing warp has. */
 enum { K_FULL = 0, V_FULL = CLF_STAGES, K_FREE = 2 * CLF_STAGES, V_FREE = 3 * CLF_STAGES, BARRIERS = 4 * CLF_STAGES };
 
-/* The loading warp group, for one tile of queries: K of every step and V of the step before, in the order in which
- * they are used. What was asked for one tile ago has arrived when the next one is on its way. `done` counts the steps
- * of the tiles of queries before. */
+/* Tiles of keys and values in the order in which they are used, K of every step and V of the step before: K0 K1 V0 K2
+ * V1 ... `done` counts the steps of the tiles of queries before. */
+typedef struct turn {
+    int is_v, first; /* its first row */
+    int stage, phase;
+} turn;
+
+static turn turn_of(int n, int first, int steps, int done)
+{
+    turn t;
+    t.is_v = n == 2 * steps - 1 || (n > 1 && (n & 1) == 0);
+    const int step = t.is_v ? (n - 1) / 2 : (n + 1) / 2;
+    t.first = first + step * CLF_COLUMNS;
+    t.stage = (done + step) % CLF_STAGES;
+    t.phase = (done + step) / CLF_STAGES & 1;
+    return t;
+}
+
+/* One work-item of the loading warp group, for one tile of queries, where the copy engine can do it. */
+CLF_INLINE void ask_for_all(__global const uchar *maps, int b, int h, int first, int steps, int done, uint k_tiles,
+                            uint v_tiles, uint at)
+{
+    for (int n = 0; n < 2 * steps; n++) {
+        const turn t = turn_of(n, first, steps, done);
+        const uint full = at + 8 * ((t.is_v ? V_FULL : K_FULL) + t.stage);
+        const uint to = t.is_v ? v_tiles + t.stage * V_BYTES : k_tiles + t.stage * K_BYTES;
+        clf_nv_barrier_wait(at + 8 * ((t.is_v ? V_FREE : K_FREE) + t.stage), t.phase ^ 1);
+        clf_nv_barrier_expect(full, t.is_v ? V_BYTES : K_BYTES);
+        ask_for(maps + (t.is_v ? CLF_NV_MAP_BYTES : 0), b, h / CLF_GROUPS, t.first, CLF_COLUMNS, CLF_COLUMNS,
+                t.is_v ? E : D, to, full);
+        clf_nv_barrier_arrive(full);
+    }
+}
+
+/* The loading warp group, for one tile of queries, where it must copy itself. What was asked for one tile ago has
+ * arrived when the next one is on its way. */
 CLF_INLINE void load_all(const matrix *keys, const matrix *values, int first, int steps, int done, int item,
                          uint k_tiles, uint v_tiles, uint at)
 {
     uint arrived = 0;
     for (int n = 0; n < 2 * steps; n++) {
-        /* K0 K1 V0 K2 V1 ... */
-        const int is_v = n == 2 * steps - 1 || (n > 1 && (n & 1) == 0), step = is_v ? (n - 1) / 2 : (n + 1) / 2;
-        const int stage = (done + step) % CLF_STAGES, phase = (done + step) / CLF_STAGES & 1;
-        clf_nv_barrier_wait(at + 8 * ((is_v ? V_FREE : K_FREE) + stage), phase ^ 1);
-        if (is_v)
-            load_blocks(values, first + step * CLF_COLUMNS, CLF_COLUMNS, E, item, 128, v_tiles + stage * V_BYTES);
+        const turn t = turn_of(n, first, steps, done);
+        clf_nv_barrier_wait(at + 8 * ((t.is_v ? V_FREE : K_FREE) + t.stage), t.phase ^ 1);
+        if (t.is_v)
+            load_blocks(values, t.first, CLF_COLUMNS, E, item, 128, v_tiles + t.stage * V_BYTES);
         else
-            load_blocks(keys, first + step * CLF_COLUMNS, CLF_COLUMNS, D, item, 128, k_tiles + stage * K_BYTES);
+            load_blocks(keys, t.first, CLF_COLUMNS, D, item, 128, k_tiles + t.stage * K_BYTES);
         clf_nv_commit();
         if (n > 0) {
             clf_nv_wait(1);
             clf_nv_publish();
             clf_nv_barrier_arrive(arrived);
         }
-        arrived = at + 8 * ((is_v ? V_FULL : K_FULL) + stage);
+        arrived = at + 8 * ((t.is_v ? V_FULL : K_FULL) + t.stage);
     }
     if (steps > 0) {
         clf_nv_wait(0);
@@ -162,7 +197,7 @@ CLF_INLINE void load_queries(__global const clf_storage *q, long4 q_at, work w, 
         add_weighted_E((float *)own.sum, (const uint *)p, \
                      clf_nv_tile(v_tiles + v_stage * V_BYTES, CLF_COLUMNS * 128)); \
         TURN_END \
-        clf_nv_product_wait64(1, ((float *)s)); \
+        wait_scores(1, ((float *)s)); \
         FREE(K_FREE, step); \
         if (LOOK) { \
             HIDE(k_first + step * CLF_COLUMNS) \
@@ -185,29 +220,47 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
                                     __global clf_storage *out, long4 out_at,
                                     __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
                                     int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS,
-                                    __global clf_storage *rest, long4 rest_at)
+                                    __global clf_storage *rest, long4 rest_at,
+                                    __global uchar *maps, long maps_at)
 {
     __local uint4 tiles[(Q_BYTES + CLF_STAGES * (K_BYTES + V_BYTES)) / 16] __attribute__((aligned(1024)));
     __local ulong barriers[BARRIERS] __attribute__((aligned(8)));
+    __local uint4 draft[CLF_NV_MAP_BYTES / 16] __attribute__((aligned(128)));
     const uint q_tile = clf_nv_address((__local const void *)tiles), k_tiles = q_tile + Q_BYTES;
     const uint v_tiles = k_tiles + CLF_STAGES * K_BYTES, at = clf_nv_address((__local const void *)barriers);
 
     const int item = get_local_id(0), lane = item & 31, role = clf_nv_same(item >> 7);
     const int count = (shape.s2 + GROUP_ROWS - 1) / GROUP_ROWS, end = end_of_pieces(count, shape);
+    const int bulk = clf_nv_map_takes(k, k_at) && clf_nv_map_takes(v, v_at);
     int done = 0;
 
-    if (item < BARRIERS)
-        clf_nv_barrier_make(at + 8 * item, item < K_FREE ? 128 : CLF_CONSUMERS * 4);
+    if (item < BARRIERS) {
+        clf_nv_barrier_make(at + 8 * item, item >= K_FREE ? CLF_CONSUMERS * 4 : bulk ? 1 : 128);
+        clf_nv_publish();
+    }
     barrier(CLK_LOCAL_MEM_FENCE); /* the others see the barriers made */
 
     if (role == 0) {
         clf_nv_registers_fewer(REGISTERS_LOAD);
+        maps += maps_at + (long)get_group_id(0) * (2 * CLF_NV_MAP_BYTES);
+        if (bulk && item < 32) {
+            const int4 extents = (int4)(shape.s0, shape.s1 / CLF_GROUPS, shape.s3, shape.s5);
+            show_map(maps, draft, k, k_at, extents, CLF_COLUMNS, lane);
+            show_map(maps + CLF_NV_MAP_BYTES, draft, v, v_at, (int4)(extents.xyz, shape.s6), CLF_COLUMNS, lane);
+            clf_nv_map_see(maps);
+            clf_nv_map_see(maps + CLF_NV_MAP_BYTES);
+        }
         for (int n = first_piece(); n < end; n = next_piece(n, count)) {
             const work w = work_of(n, count, shape);
-            const long k_first = clf_keys_at(k_at, w.b, w.h, (int2)(0)), v_first = clf_keys_at(v_at, w.b, w.h, (int2)(0));
-            const matrix keys = matrix_of(k, k_first, k_at.w, shape.s3, shape.s5, D);
-            const matrix values = matrix_of(v, v_first, v_at.w, shape.s3, shape.s6, E);
-            load_all(&keys, &values, w.k_first, w.steps, done, item, k_tiles, v_tiles, at);
+            if (!bulk) {
+                const long k_start = clf_keys_at(k_at, w.b, w.h, (int2)(0));
+                const long v_start = clf_keys_at(v_at, w.b, w.h, (int2)(0));
+                const matrix keys = matrix_of(k, k_start, k_at.w, shape.s3, shape.s5, D);
+                const matrix values = matrix_of(v, v_start, v_at.w, shape.s3, shape.s6, E);
+                load_all(&keys, &values, w.k_first, w.steps, done, item, k_tiles, v_tiles, at);
+            } else if (item == 0) {
+                ask_for_all(maps, w.b, w.h, w.k_first, w.steps, done, k_tiles, v_tiles, at);
+            }
             done += w.steps;
         }
     } else {
@@ -244,7 +297,7 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
 #endif
                 AWAIT(K_FULL, 0);
                 scores_D((float *)s, q_tile_of, clf_nv_tile(k_tiles + STAGE(0) * K_BYTES, 16));
-                clf_nv_product_wait64(0, ((float *)s));
+                wait_scores(0, ((float *)s));
                 FREE(K_FREE, 0);
                 if (plain < 1 || clear > 0) {
                     HIDE(k_first)

@@ -34,36 +34,13 @@
 /* The products of these widths and of tiles with so many rows. */
 #define JOINED(name, rows, width) name##rows##x##width
 #define PRODUCT(name, rows, width) JOINED(name, rows, width)
-#if D == 128
-#define scores_D PRODUCT(clf_nv_scores, CLF_COLUMNS, 128)
-#define add_weighted_D PRODUCT(clf_nv_weighted, CLF_COLUMNS, 128)
-#else
-#define scores_D PRODUCT(clf_nv_scores, CLF_COLUMNS, 64)
-#define add_weighted_D PRODUCT(clf_nv_weighted, CLF_COLUMNS, 64)
-#endif
-#if E == 128
-#define scores_E PRODUCT(clf_nv_scores, CLF_COLUMNS, 128)
-#define add_weighted_E PRODUCT(clf_nv_weighted, CLF_COLUMNS, 128)
-#else
-#define scores_E PRODUCT(clf_nv_scores, CLF_COLUMNS, 64)
-#define add_weighted_E PRODUCT(clf_nv_weighted, CLF_COLUMNS, 64)
-#endif
-#if CLF_COLUMNS == 128
-#define wait_scores(n, x) clf_nv_product_wait64(n, x)
-#else
-#define wait_scores(n, x) clf_nv_product_wait32(n, x)
-#endif
-
-#if D == 128
-#define wait_sums_D(n, x) clf_nv_product_wait64(n, x)
-#else
-#define wait_sums_D(n, x) clf_nv_product_wait32(n, x)
-#endif
-#if E == 128
-#define wait_sums_E(n, x) clf_nv_product_wait64(n, x)
-#else
-#define wait_sums_E(n, x) clf_nv_product_wait32(n, x)
-#endif
+#define scores_D PRODUCT(clf_nv_scores, CLF_COLUMNS, CLF_D)
+#define scores_E PRODUCT(clf_nv_scores, CLF_COLUMNS, CLF_E)
+#define add_weighted_D PRODUCT(clf_nv_weighted, CLF_COLUMNS, CLF_D)
+#define add_weighted_E PRODUCT(clf_nv_weighted, CLF_COLUMNS, CLF_E)
+#define wait_scores(n, c) clf_nv_product_wait(n, c, CLF_COLUMNS)
+#define wait_sums_D(n, c) clf_nv_product_wait(n, c, CLF_D)
+#define wait_sums_E(n, c) clf_nv_product_wait(n, c, CLF_E)
 
 /* Chunk c of row r in a tile of `rows` rows, block after block of 64 columns. */
 static uint block_place(int r, int c, int rows)

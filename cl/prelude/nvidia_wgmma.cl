@@ -18,20 +18,37 @@
 #define CLF_NV_TYPES "f32.f16.f16"
 #endif
 
-#define CLF_NV_32 \
+/* The registers of c, by its columns, and those of weights, by how many a row has; tiles are %[x] and %[y]. */
+#define CLF_NV_C64 \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define CLF_NV_64 CLF_NV_32 ", " \
+#define CLF_NV_C128 CLF_NV_C64 ", " \
     "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
     "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define CLF_NV_4F(x, i) "+f"(x[i]), "+f"(x[i + 1]), "+f"(x[i + 2]), "+f"(x[i + 3])
-#define CLF_NV_16F(x, i) CLF_NV_4F(x, i), CLF_NV_4F(x, i + 4), CLF_NV_4F(x, i + 8), CLF_NV_4F(x, i + 12)
-#define CLF_NV_32F(x) CLF_NV_16F(x, 0), CLF_NV_16F(x, 16)
-#define CLF_NV_64F(x) CLF_NV_16F(x, 0), CLF_NV_16F(x, 16), CLF_NV_16F(x, 32), CLF_NV_16F(x, 48)
-#define CLF_NV_4U(x, i) "r"(x[i]), "r"(x[i + 1]), "r"(x[i + 2]), "r"(x[i + 3])
-#define CLF_NV_16U(x) CLF_NV_4U(x, 0), CLF_NV_4U(x, 4), CLF_NV_4U(x, 8), CLF_NV_4U(x, 12)
-#define CLF_NV_32U(x) \
-    CLF_NV_16U(x), CLF_NV_4U(x, 16), CLF_NV_4U(x, 20), CLF_NV_4U(x, 24), CLF_NV_4U(x, 28)
+#define CLF_NV_C176 CLF_NV_C128 ", " \
+    "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+    "%80, %81, %82, %83, %84, %85, %86, %87"
+#define CLF_NV_C256 CLF_NV_C176 ", " \
+    "%88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, " \
+    "%104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, " \
+    "%120, %121, %122, %123, %124, %125, %126, %127"
+#define CLF_NV_4F(c, i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3])
+#define CLF_NV_8F(c, i) CLF_NV_4F(c, i), CLF_NV_4F(c, i + 4)
+#define CLF_NV_F64(c) CLF_NV_8F(c, 0), CLF_NV_8F(c, 8), CLF_NV_8F(c, 16), CLF_NV_8F(c, 24)
+#define CLF_NV_F128(c) CLF_NV_F64(c), CLF_NV_8F(c, 32), CLF_NV_8F(c, 40), CLF_NV_8F(c, 48), CLF_NV_8F(c, 56)
+#define CLF_NV_F176(c) CLF_NV_F128(c), CLF_NV_8F(c, 64), CLF_NV_8F(c, 72), CLF_NV_8F(c, 80)
+#define CLF_NV_F256(c) CLF_NV_F176(c), CLF_NV_8F(c, 88), CLF_NV_8F(c, 96), CLF_NV_8F(c, 104), CLF_NV_8F(c, 112), \
+    CLF_NV_8F(c, 120)
+#define CLF_NV_4W(p, a, b, c, d) [w##a] "r"(p[a]), [w##b] "r"(p[b]), [w##c] "r"(p[c]), [w##d] "r"(p[d])
+#define CLF_NV_W64(p) \
+    CLF_NV_4W(p, 0, 1, 2, 3), CLF_NV_4W(p, 4, 5, 6, 7), CLF_NV_4W(p, 8, 9, 10, 11), \
+    CLF_NV_4W(p, 12, 13, 14, 15)
+#define CLF_NV_W128(p) \
+    CLF_NV_W64(p), CLF_NV_4W(p, 16, 17, 18, 19), CLF_NV_4W(p, 20, 21, 22, 23), \
+    CLF_NV_4W(p, 24, 25, 26, 27), CLF_NV_4W(p, 28, 29, 30, 31)
+#define CLF_NV_W176(p) \
+    CLF_NV_W128(p), CLF_NV_4W(p, 32, 33, 34, 35), CLF_NV_4W(p, 36, 37, 38, 39), \
+    CLF_NV_4W(p, 40, 41, 42, 43)
 
 /* What describes a tile to the tensor cores: its place, the distance of its column blocks (for operands that are read
  * turned) and of its groups of eight rows, and the order of chunks, all in units of 16 bytes. */
@@ -40,110 +57,75 @@ static ulong clf_nv_tile(uint address, uint block_bytes)
     return (ulong)((address & 0x3ffff) >> 4) | (ulong)(block_bytes >> 4) << 16 | 64ul << 32 | 1ul << 62;
 }
 
-/* One instruction: c of N columns, the right operand described by %y + yo. The left one is described by %x + xo; or it
- * is in the registers p0 .. p3, and the rows of the right one are summed over. `add` is 0 where c begins. */
-#define CLF_NV_STEP(N, c, x, xo, y, yo, add) \
-    "add.s64 a, %" #x ", " #xo "; add.s64 b, %" #y ", " #yo ";\n\t" \
+/* One instruction: c of N columns, the right operand described by %[y] + yo. The left one is described by %[x] + xo;
+ * or it is in registers, and the rows of the right one are summed over. `add` is 0 where c begins. */
+#define CLF_NV_STEP(N, c, xo, yo, add) \
+    "add.s64 a, %[x], " #xo "; add.s64 b, %[y], " #yo ";\n\t" \
     "//@wgmma.mma_async.sync.aligned.m64n" #N "k16." CLF_NV_TYPES " {" c "}, a, b, " #add ", 1, 1, 0, 0;\n\t"
-#define CLF_NV_WEIGHTED_STEP(N, c, p0, p1, p2, p3, y, yo) \
-    "add.s64 b, %" #y ", " #yo ";\n\t" \
-    "//@wgmma.mma_async.sync.aligned.m64n" #N "k16." CLF_NV_TYPES " {" c "}, {%" #p0 ", %" #p1 ", %" #p2 ", %" #p3 \
-    "}, b, 1, 1, 1, 1;\n\t"
+#define CLF_NV_WEIGHTED_STEP(N, c, w0, w1, w2, w3, yo) \
+    "add.s64 b, %[y], " #yo ";\n\t" \
+    "//@wgmma.mma_async.sync.aligned.m64n" #N "k16." CLF_NV_TYPES " {" c "}, " \
+    "{%[w" #w0 "], %[w" #w1 "], %[w" #w2 "], %[w" #w3 "]}, b, 1, 1, 1, 1;\n\t"
 #define CLF_NV_BEGIN "{ .reg .u64 a, b;\n\t//@wgmma.fence.sync.aligned;\n\t"
 #define CLF_NV_END "//@wgmma.commit_group.sync.aligned;\n\t}"
 
-/* s = x y^T: 64 rows by the rows of y, for all 64 columns of a block; the second block of x is 64 rows further on.
- * Runs on; clf_nv_product_wait tells when s is there. Names count the rows of y and the width. */
-#define CLF_NV_BLOCK(N, c, x, y, xo, yo, add) \
-    CLF_NV_STEP(N, c, x, xo, y, yo, add) CLF_NV_STEP(N, c, x, xo + 2, y, yo + 2, 1) \
-    CLF_NV_STEP(N, c, x, xo + 4, y, yo + 4, 1) CLF_NV_STEP(N, c, x, xo + 6, y, yo + 6, 1)
+/* s = x y^T: 64 rows by the rows of y, over the columns of both. Blocks of 64 columns: those of x are 512 apart,
+ * those of y as its rows are many. Runs on; clf_nv_product_wait tells when s is there. */
+#define CLF_NV_BLOCK(N, c, xo, yo, add) \
+    CLF_NV_STEP(N, c, xo, yo, add) CLF_NV_STEP(N, c, xo + 2, yo + 2, 1) \
+    CLF_NV_STEP(N, c, xo + 4, yo + 4, 1) CLF_NV_STEP(N, c, xo + 6, yo + 6, 1)
+#define CLF_NV_BLOCKS64(N, c) CLF_NV_BLOCK(N, c, 0, 0, 0)
+#define CLF_NV_BLOCKS128(N, c) CLF_NV_BLOCKS64(N, c) CLF_NV_BLOCK(N, c, 512, N * 8, 1)
+#define CLF_NV_BLOCKS256(N, c) CLF_NV_BLOCKS128(N, c) \
+    CLF_NV_BLOCK(N, c, 1024, N * 16, 1) CLF_NV_BLOCK(N, c, 1536, N * 24, 1)
+#define CLF_NV_SCORES(rows, width) \
+    CLF_INLINE void clf_nv_scores##rows##x##width(float *s, ulong x, ulong y) \
+    { \
+        __asm__ volatile(CLF_NV_BEGIN CLF_NV_BLOCKS##width(rows, CLF_NV_C##rows) CLF_NV_END \
+                         : CLF_NV_F##rows(s) : [x] "l"(x), [y] "l"(y) : "memory"); \
+    }
 
-CLF_INLINE void clf_nv_scores64x64(float *s, ulong x, ulong y)
-{
-    __asm__ volatile(CLF_NV_BEGIN CLF_NV_BLOCK(64, CLF_NV_32, 32, 33, 0, 0, 0) CLF_NV_END
-                     : CLF_NV_32F(s) : "l"(x), "l"(y) : "memory");
-}
+/* sum += p y: 64 rows by the columns of y, over its rows; weights from registers. */
+#define CLF_NV_STEPS64(N, c) \
+    CLF_NV_WEIGHTED_STEP(N, c, 0, 1, 2, 3, 0) \
+    CLF_NV_WEIGHTED_STEP(N, c, 4, 5, 6, 7, 128) \
+    CLF_NV_WEIGHTED_STEP(N, c, 8, 9, 10, 11, 256) \
+    CLF_NV_WEIGHTED_STEP(N, c, 12, 13, 14, 15, 384)
+#define CLF_NV_STEPS128(N, c) CLF_NV_STEPS64(N, c) \
+    CLF_NV_WEIGHTED_STEP(N, c, 16, 17, 18, 19, 512) \
+    CLF_NV_WEIGHTED_STEP(N, c, 20, 21, 22, 23, 640) \
+    CLF_NV_WEIGHTED_STEP(N, c, 24, 25, 26, 27, 768) \
+    CLF_NV_WEIGHTED_STEP(N, c, 28, 29, 30, 31, 896)
+#define CLF_NV_STEPS176(N, c) CLF_NV_STEPS128(N, c) \
+    CLF_NV_WEIGHTED_STEP(N, c, 32, 33, 34, 35, 1024) \
+    CLF_NV_WEIGHTED_STEP(N, c, 36, 37, 38, 39, 1152) \
+    CLF_NV_WEIGHTED_STEP(N, c, 40, 41, 42, 43, 1280)
+#define CLF_NV_WEIGHTED(rows, width) \
+    CLF_INLINE void clf_nv_weighted##rows##x##width(float *sum, const uint *p, ulong y) \
+    { \
+        __asm__ volatile(CLF_NV_BEGIN CLF_NV_STEPS##rows(width, CLF_NV_C##width) CLF_NV_END \
+                         : CLF_NV_F##width(sum) : CLF_NV_W##rows(p), [y] "l"(y) : "memory"); \
+    }
 
-CLF_INLINE void clf_nv_scores64x128(float *s, ulong x, ulong y)
-{
-    __asm__ volatile(CLF_NV_BEGIN CLF_NV_BLOCK(64, CLF_NV_32, 32, 33, 0, 0, 0)
-                     CLF_NV_BLOCK(64, CLF_NV_32, 32, 33, 512, 512, 1) CLF_NV_END
-                     : CLF_NV_32F(s) : "l"(x), "l"(y) : "memory");
-}
-
-CLF_INLINE void clf_nv_scores128x64(float *s, ulong x, ulong y)
-{
-    __asm__ volatile(CLF_NV_BEGIN CLF_NV_BLOCK(128, CLF_NV_64, 64, 65, 0, 0, 0) CLF_NV_END
-                     : CLF_NV_64F(s) : "l"(x), "l"(y) : "memory");
-}
-
-CLF_INLINE void clf_nv_scores128x128(float *s, ulong x, ulong y)
-{
-    __asm__ volatile(CLF_NV_BEGIN CLF_NV_BLOCK(128, CLF_NV_64, 64, 65, 0, 0, 0)
-                     CLF_NV_BLOCK(128, CLF_NV_64, 64, 65, 512, 1024, 1) CLF_NV_END
-                     : CLF_NV_64F(s) : "l"(x), "l"(y) : "memory");
-}
-
-/* sum += p y: 64 rows by the rows of y, weights from registers, and y of 64 or 128 columns. Names count the rows and
- * the columns of y. */
-
-CLF_INLINE void clf_nv_weighted64x64(float *sum, const uint *p, ulong y)
-{
-    __asm__ volatile(CLF_NV_BEGIN
-                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 32, 33, 34, 35, 48, 0)
-                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 36, 37, 38, 39, 48, 128)
-                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 40, 41, 42, 43, 48, 256)
-                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 44, 45, 46, 47, 48, 384)
-                     CLF_NV_END
-                     : CLF_NV_32F(sum) : CLF_NV_16U(p), "l"(y) : "memory");
-}
-
-CLF_INLINE void clf_nv_weighted64x128(float *sum, const uint *p, ulong y)
-{
-    __asm__ volatile(CLF_NV_BEGIN
-                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 64, 65, 66, 67, 80, 0)
-                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 68, 69, 70, 71, 80, 128)
-                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 72, 73, 74, 75, 80, 256)
-                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 76, 77, 78, 79, 80, 384)
-                     CLF_NV_END
-                     : CLF_NV_64F(sum) : CLF_NV_16U(p), "l"(y) : "memory");
-}
-
-CLF_INLINE void clf_nv_weighted128x64(float *sum, const uint *p, ulong y)
-{
-    __asm__ volatile(CLF_NV_BEGIN
-                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 32, 33, 34, 35, 64, 0)
-                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 36, 37, 38, 39, 64, 128)
-                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 40, 41, 42, 43, 64, 256)
-                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 44, 45, 46, 47, 64, 384)
-                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 48, 49, 50, 51, 64, 512)
-                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 52, 53, 54, 55, 64, 640)
-                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 56, 57, 58, 59, 64, 768)
-                     CLF_NV_WEIGHTED_STEP(64, CLF_NV_32, 60, 61, 62, 63, 64, 896)
-                     CLF_NV_END
-                     : CLF_NV_32F(sum) : CLF_NV_32U(p), "l"(y) : "memory");
-}
-
-CLF_INLINE void clf_nv_weighted128x128(float *sum, const uint *p, ulong y)
-{
-    __asm__ volatile(CLF_NV_BEGIN
-                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 64, 65, 66, 67, 96, 0)
-                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 68, 69, 70, 71, 96, 128)
-                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 72, 73, 74, 75, 96, 256)
-                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 76, 77, 78, 79, 96, 384)
-                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 80, 81, 82, 83, 96, 512)
-                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 84, 85, 86, 87, 96, 640)
-                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 88, 89, 90, 91, 96, 768)
-                     CLF_NV_WEIGHTED_STEP(128, CLF_NV_64, 92, 93, 94, 95, 96, 896)
-                     CLF_NV_END
-                     : CLF_NV_64F(sum) : CLF_NV_32U(p), "l"(y) : "memory");
-}
+/* Their names count the rows and the columns of y. */
+CLF_NV_SCORES(64, 64)
+CLF_NV_SCORES(64, 128)
+CLF_NV_SCORES(64, 256)
+CLF_NV_SCORES(128, 64)
+CLF_NV_SCORES(128, 128)
+CLF_NV_SCORES(176, 128)
+CLF_NV_WEIGHTED(64, 64)
+CLF_NV_WEIGHTED(64, 128)
+CLF_NV_WEIGHTED(64, 256)
+CLF_NV_WEIGHTED(128, 64)
+CLF_NV_WEIGHTED(128, 128)
+CLF_NV_WEIGHTED(176, 128)
 
 /* All but the last `n` products are done: n is 0 to 3. The registers named here are not touched before. */
-#define clf_nv_product_wait64(n, x) \
-    __asm__ volatile("//@wgmma.wait_group.sync.aligned " #n ";\n\t" : CLF_NV_64F(x) : : "memory")
-#define clf_nv_product_wait32(n, x) \
-    __asm__ volatile("//@wgmma.wait_group.sync.aligned " #n ";\n\t" : CLF_NV_32F(x) : : "memory")
+#define CLF_NV_JOINED(x, y) x##y
+#define CLF_NV_FLOATS(columns) CLF_NV_JOINED(CLF_NV_F, columns)
+#define clf_nv_product_wait(n, c, columns) \
+    __asm__ volatile("//@wgmma.wait_group.sync.aligned " #n ";\n\t" : CLF_NV_FLOATS(columns)(c) : : "memory")
 
 /* The share of registers of a warp group, once it knows its part. */
 #define CLF_NV_TEXT(x) #x

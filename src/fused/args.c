@@ -147,3 +147,12 @@ void clf__fused_bind_numbers(clf_binder *binder, const clf__fused_problem *probl
     clf_bind_value(binder, &random, sizeof random);
     clf__fused_bind_changes(binder, problem);
 }
+
+void clf__fused_bind_maps(clf_binder *binder, const clf_run *run, const clf__fused *fused)
+{
+    const clf_buffer workspace = clf_run_workspace(run);
+    const cl_long at = (cl_long)(workspace.offset + fused->scratch);
+
+    clf_bind_mem(binder, workspace.mem);
+    clf_bind_value(binder, &at, sizeof at);
+}

@@ -79,6 +79,9 @@ void clf__fused_bind_changes(clf_binder *binder, const clf__fused_problem *probl
 /* shape factor random, and those */
 void clf__fused_bind_numbers(clf_binder *binder, const clf__fused_problem *problem);
 
+/* The family's scratch, where groups or the delta kernel write maps for a copy engine. */
+void clf__fused_bind_maps(clf_binder *binder, const clf_run *run, const clf__fused *fused);
+
 /* Sequences: options and arguments (behind shape) of all kernels that count their rows, and what is possible. What rows
  * of no sequence hold is written after each pass. */
 bool       clf__fused_has_sequences(const clf__fused_problem *problem);

@@ -107,6 +107,7 @@ typedef struct clf__fused {
     bool      saves_lse;              /* the caller takes no lse, but backward needs it */
     uint64_t  lse;                    /* bytes into saved */
     uint64_t  rest;                   /* bytes into saved: what rounding took from out */
+    int       maps;                   /* the passes whose kernels find maps for a copy engine in scratch */
     uint64_t  delta_sums, scratch;    /* bytes into workspace: sum(out * grad_out) of each row; the family's own */
     /* of families for few queries */
     cl_kernel merge;

@@ -13,6 +13,9 @@ uint64_t clf__nvidia_local_memory(const clf_device *device);
 /* The kernel that adds up out * grad_out, and saved memory for what rounding took from out. */
 clf_status clf__nvidia_plan_delta(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
 
+/* That and the gradients' kernels of nvidia_mma. */
+clf_status clf__nvidia_mma_plan_backward(clf_plan *plan, const clf__fused_problem *problem, clf__fused *fused);
+
 clf_status clf__nvidia_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
 clf_status clf__nvidia_backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem);
 

@@ -1,6 +1,7 @@
 /* The family for NVIDIA GPUs from sm_80 on: products on tensor cores; those of f32 are three of tf32 each. */
 #include "fused/nvidia.h"
 #include "component/plan.h"
+#include "device/retarget.h"
 #include "tensor/tensor.h"
 #include <stdio.h>
 
@@ -185,14 +186,25 @@ static clf_status create(clf_plan *plan_, const clf__fused_problem *problem, int
 clf_status clf__nvidia_plan_delta(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
 {
     const clf_dtype dtype = problem->q.dtype;
-    char options[160], sequences[96];
+    char options[256], sequences[96], maps[96] = "";
 
     clf__fused_sequence_options(problem, sequences, sizeof sequences);
     if (dtype != CLF_F32)
         fused->rest = clf_plan_saved(plan_, 2 * (uint64_t)clf_tensor_elements(&problem->out));
-    (void)snprintf(options, sizeof options, "-DCLF_STORAGE=%d -DCLF_REST=%d %s", clf__storage_number(dtype),
-                   dtype != CLF_F32, sequences);
+    if (fused->maps & CLF_BACKWARD)
+        (void)snprintf(maps, sizeof maps, "-DCLF_MAPS=1 -DCLF_GROUPS=%d " CLF__EXACT_TARGET, clf__fused_groups(problem));
+    (void)snprintf(options, sizeof options, "-DCLF_STORAGE=%d -DCLF_REST=%d %s %s", clf__storage_number(dtype),
+                   dtype != CLF_F32, sequences, maps);
     return clf__plan_kernel(plan_, "fused/nvidia_delta.cl", options, "clf_fused_delta_nvidia", &fused->delta);
+}
+
+clf_status clf__nvidia_mma_plan_backward(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
+{
+    clf_status status = clf__nvidia_plan_delta(plan_, problem, fused);
+
+    if (!status)
+        status = create(plan_, problem, BACKWARD_Q, fused);
+    return status ? status : create(plan_, problem, BACKWARD_KV, fused);
 }
 
 static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
@@ -201,10 +213,7 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
 
     if (status || !(clf_plan_passes(plan_) & CLF_BACKWARD))
         return status;
-    status = clf__nvidia_plan_delta(plan_, problem, fused);
-    if (!status)
-        status = create(plan_, problem, BACKWARD_Q, fused);
-    return status ? status : create(plan_, problem, BACKWARD_KV, fused);
+    return clf__nvidia_mma_plan_backward(plan_, problem, fused);
 }
 
 /* Where forward leaves and delta finds what rounding took from out; nowhere without a backward pass and in f32. */
@@ -230,6 +239,8 @@ clf_status clf__nvidia_forward(clf_run *run, const clf__fused *fused, const clf_
     clf__fused_bind_sinks(&binder, problem);
     clf__fused_bind_numbers(&binder, problem);
     bind_rest(&binder, run, fused, problem);
+    if (fused->maps & CLF_FORWARD)
+        clf__fused_bind_maps(&binder, run, fused);
     const clf__fused_shape s = clf__fused_shape_of(problem);
     const int64_t tiles = (s.queries + fused->rows[0] - 1) / fused->rows[0] * (s.batch * s.heads);
     const int64_t groups = fused->most_groups && tiles > fused->most_groups ? fused->most_groups : tiles;
@@ -248,6 +259,12 @@ clf_status clf__nvidia_backward(clf_run *run, const clf__fused *fused, const clf
     clf__fused_bind(&binder, &delta);
     clf__fused_bind_shape(&binder, problem);
     bind_rest(&binder, run, fused, problem);
+    if (fused->maps & CLF_BACKWARD) {
+        clf__fused_bind(&binder, &problem->q);
+        clf__fused_bind(&binder, &problem->k);
+        clf__fused_bind(&binder, &problem->v);
+        clf__fused_bind_maps(&binder, run, fused);
+    }
     status = clf__fused_launch_rows(run, &binder, problem, clf__fused_shape_of(problem).queries, 64, 64);
     return status ? status : clf__fused_gradients_rows(run, fused, problem);
 }

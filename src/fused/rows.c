@@ -106,6 +106,8 @@ static clf_status launch_gradient(clf_run *run, const clf__fused *fused, const c
         clf__fused_bind(&binder, second);
     clf__fused_bind_numbers(&binder, problem);
     clf__fused_bind_lists(&binder, run, &fused->lists[second ? 2 : 1]);
+    if (fused->maps & CLF_BACKWARD)
+        clf__fused_bind_maps(&binder, run, fused);
     return second ? clf__fused_launch_key_rows(run, &binder, problem, s.keys, rows, items)
                   : clf__fused_launch_rows(run, &binder, problem, s.queries, rows, items);
 }
