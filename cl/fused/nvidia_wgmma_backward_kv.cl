@@ -36,6 +36,9 @@
 #include "fused/nvidia_wgmma_tile.cl"
 #include "fused/nvidia_maps.cl"
 
+#if SCALED || CLF_KEY_PADDING || CLF_DROPOUT || CLF_SEQUENCES
+#error left to nvidia_mma
+#endif
 #if CLF_STAGES < 3
 #error a tile is announced when the next one is on its way, while the one before it is in use
 #endif

@@ -40,11 +40,15 @@
 #endif
 #include "fused/nvidia_wgmma_tile.cl"
 #include "fused/nvidia_maps.cl"
+#include "fused/nvidia_mma_drop.cl"
 #include "fused/nvidia_mma_softmax.cl"
 
 #ifndef CLF_TURNS
 #define CLF_TURNS 1 /* 1: warp groups take turns at issuing products */
 #endif
+
+/* Sequences end within tiles, and padding hides rows: the copy engine knows neither. */
+#define RAGGED (CLF_SEQUENCES || CLF_KEY_PADDING)
 
 #define Q_BYTES BYTES(GROUP_ROWS, D)
 #define K_BYTES BYTES(CLF_COLUMNS, D)
@@ -88,17 +92,32 @@ CLF_INLINE void ask_for_all(__global const uchar *maps, int b, int h, int first,
     }
 }
 
+/* Values of hidden keys, which may be NaN, arrive as zeros. */
+CLF_INLINE void load_values(const matrix *values, __global const uchar *kept, long kept_step, int first, int item, uint to)
+{
+#if CLF_KEY_PADDING
+    for (int n = item; n < CLF_COLUMNS * (E / 8); n += 128) {
+        matrix row = *values;
+        const int r = first + n / (E / 8);
+        row.limit = r < values->limit && kept[r * kept_step] ? values->limit : 0;
+        load_chunk(&row, r, n % (E / 8), to + block_place(n / (E / 8), n % (E / 8), CLF_COLUMNS));
+    }
+#else
+    load_blocks(values, first, CLF_COLUMNS, E, item, 128, to);
+#endif
+}
+
 /* The loading warp group, for one tile of queries, where it must copy itself. What was asked for one tile ago has
  * arrived when the next one is on its way. */
-CLF_INLINE void load_all(const matrix *keys, const matrix *values, int first, int steps, int done, int item,
-                         uint k_tiles, uint v_tiles, uint at)
+CLF_INLINE void load_all(const matrix *keys, const matrix *values, __global const uchar *kept, long kept_step, int first,
+                         int steps, int done, int item, uint k_tiles, uint v_tiles, uint at)
 {
     uint arrived = 0;
     for (int n = 0; n < 2 * steps; n++) {
         const turn t = turn_of(n, first, steps, done);
         clf_nv_barrier_wait(at + 8 * ((t.is_v ? V_FREE : K_FREE) + t.stage), t.phase ^ 1);
         if (t.is_v)
-            load_blocks(values, t.first, CLF_COLUMNS, E, item, 128, v_tiles + t.stage * V_BYTES);
+            load_values(values, kept, kept_step, t.first, item, v_tiles + t.stage * V_BYTES);
         else
             load_blocks(keys, t.first, CLF_COLUMNS, D, item, 128, k_tiles + t.stage * K_BYTES);
         clf_nv_commit();
@@ -120,6 +139,8 @@ CLF_INLINE void load_all(const matrix *keys, const matrix *values, int first, in
 typedef struct work {
     int b, h, bh, q_first;
     int k_first, steps; /* keys from there on, so many tiles */
+    int2 start;         /* its sequence's rows, and their shape */
+    int8 shape;
 } work;
 
 /* Groups stay and go on with other tiles, whose first keys are then on their way already. With causal order tiles cost
@@ -144,23 +165,26 @@ static int head_of(int n, int count) { return n / count; }
 static int tile_of(int n, int count) { return n % count; }
 #endif
 
-CLF_INLINE work work_of(int n, int count, int8 shape)
+CLF_INLINE work work_of(int n, int count, int8 shape CLF_SEQUENCE_PARAMETERS)
 {
     work w;
     w.bh = head_of(n, count);
     w.b = w.bh / shape.s1;
     w.h = w.bh % shape.s1;
+    w.start = clf_starts(w.b CLF_SEQUENCE_ARGUMENTS);
+    w.shape = shape = clf_own_shape(shape, w.b, w.start CLF_SEQUENCE_ARGUMENTS);
     w.q_first = tile_of(n, count) * GROUP_ROWS;
-    const int seen = clf_keys_seen(min(w.q_first + GROUP_ROWS, shape.s2) - 1, shape.s3, shape.s4);
+    const int exists = !CLF_SEQUENCES || w.q_first < shape.s2;
+    const int seen = exists ? clf_keys_seen(min(w.q_first + GROUP_ROWS, shape.s2) - 1, shape.s3, shape.s4) : 0;
     w.k_first = CLF_WINDOW ? clf_nv_same(clf_first_key(w.q_first, shape) / CLF_COLUMNS * CLF_COLUMNS) : 0;
     w.steps = clf_nv_same(((CLF_WINDOW ? max(seen - w.k_first, 0) : seen) + CLF_COLUMNS - 1) / CLF_COLUMNS);
     return w;
 }
 
 /* A warp group's own 64 queries of a tile. */
-CLF_INLINE void load_queries(__global const clf_storage *q, long4 q_at, work w, int group, int8 shape, int item, uint to)
+CLF_INLINE void load_queries(__global const clf_storage *q, long4 q_at, work w, int group, int item, uint to)
 {
-    const matrix queries = matrix_of(q, clf_queries_at(q_at, w.b, w.h, (int2)(0)), q_at.w, shape.s2, shape.s5, D);
+    const matrix queries = matrix_of(q, clf_queries_at(q_at, w.b, w.h, w.start), q_at.w, w.shape.s2, w.shape.s5, D);
     load_blocks(&queries, w.q_first + group * 64, 64, D, item & 127, 128, to);
     clf_nv_commit();
 }
@@ -181,10 +205,23 @@ CLF_INLINE void load_queries(__global const clf_storage *q, long4 q_at, work w, 
 #define TURN_END
 #endif
 
-#define HIDE(first) \
+/* The scores of the tile of keys from `first` on one by one. */
+#define LOOK_AT(first) \
     EACH_SCORE(a, j, i) \
-        s[a][j][i] = clf_score(s[a][j][i], 0, 0, q_mine + i / 2 * 8, (first) + j * 8 + (lane & 3) * 2 + i % 2, shape, \
-                               mask, mask_at, padding, padding_at CLF_EXTRA_ARGUMENTS);
+        s[a][j][i] = clf_score(SCALED ? s[a][j][i] * dot_scale : s[a][j][i], w.b, w.h, LAST(q_mine + i / 2 * 8), \
+                               (first) + j * 8 + (lane & 3) * 2 + i % 2, w.shape, mask, mask_at, padding, \
+                               padding_at CLF_EXTRA_ARGUMENTS);
+#if CLF_EVERY_SCORE
+#define LAST(row) min(row, w.shape.s2 - 1) /* what is read by its number exists */
+#else
+#define LAST(row) (row)
+#endif
+
+#if CLF_DROPOUT
+#define DROP(first) drop(s, lane, q_mine, first, w.bh, random, 1.0f);
+#else
+#define DROP(first)
+#endif
 
 /* One step: the products of this tile of keys start, those of the last step's weights with V behind them; while the
  * latter run, the scores become weights. The sums move to the new bases when they are complete. */
@@ -200,10 +237,11 @@ CLF_INLINE void load_queries(__global const clf_storage *q, long4 q_at, work w, 
         wait_scores(1, ((float *)s)); \
         FREE(K_FREE, step); \
         if (LOOK) { \
-            HIDE(k_first + step * CLF_COLUMNS) \
+            LOOK_AT(k_first + step * CLF_COLUMNS) \
         } \
         const int moved = clf_nv_any(rebase(s, scale, &own, shrink)); \
         weigh(s, scale, &own); \
+        DROP(k_first + step * CLF_COLUMNS) \
         wait_sums_E(0, ((float *)own.sum)); \
         FREE(V_FREE, step - 1); \
         if (moved) \
@@ -219,7 +257,8 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
                                     __global const uchar *padding, long4 padding_at,
                                     __global clf_storage *out, long4 out_at,
                                     __global float *lse, long4 lse_at CLF_SINK_PARAMETERS,
-                                    int8 shape, float4 factor, uint8 random CLF_EXTRA_PARAMETERS,
+                                    int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random
+                                    CLF_EXTRA_PARAMETERS,
                                     __global clf_storage *rest, long4 rest_at,
                                     __global uchar *maps, long maps_at)
 {
@@ -231,7 +270,7 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
 
     const int item = get_local_id(0), lane = item & 31, role = clf_nv_same(item >> 7);
     const int count = (shape.s2 + GROUP_ROWS - 1) / GROUP_ROWS, end = end_of_pieces(count, shape);
-    const int bulk = clf_nv_map_takes(k, k_at) && clf_nv_map_takes(v, v_at);
+    const int bulk = !RAGGED && clf_nv_map_takes(k, k_at) && clf_nv_map_takes(v, v_at);
     int done = 0;
 
     if (item < BARRIERS) {
@@ -251,13 +290,14 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
             clf_nv_map_see(maps + CLF_NV_MAP_BYTES);
         }
         for (int n = first_piece(); n < end; n = next_piece(n, count)) {
-            const work w = work_of(n, count, shape);
+            const work w = work_of(n, count, shape CLF_SEQUENCE_ARGUMENTS);
             if (!bulk) {
-                const long k_start = clf_keys_at(k_at, w.b, w.h, (int2)(0));
-                const long v_start = clf_keys_at(v_at, w.b, w.h, (int2)(0));
-                const matrix keys = matrix_of(k, k_start, k_at.w, shape.s3, shape.s5, D);
-                const matrix values = matrix_of(v, v_start, v_at.w, shape.s3, shape.s6, E);
-                load_all(&keys, &values, w.k_first, w.steps, done, item, k_tiles, v_tiles, at);
+                const long k_start = clf_keys_at(k_at, w.b, w.h, w.start), v_start = clf_keys_at(v_at, w.b, w.h, w.start);
+                const matrix keys = matrix_of(k, k_start, k_at.w, w.shape.s3, w.shape.s5, D);
+                const matrix values = matrix_of(v, v_start, v_at.w, w.shape.s3, w.shape.s6, E);
+                const long4 kept_at = clf_padding_at(padding_at, w.start);
+                load_all(&keys, &values, padding + kept_at.x + w.b * kept_at.y, kept_at.z, w.k_first, w.steps, done, item,
+                         k_tiles, v_tiles, at);
             } else if (item == 0) {
                 ask_for_all(maps, w.b, w.h, w.k_first, w.steps, done, k_tiles, v_tiles, at);
             }
@@ -266,21 +306,22 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
     } else {
         clf_nv_registers_more(REGISTERS_COMPUTE);
         const int group = role - 1, row = group * 64 + (item >> 5 & 3) * 16 + (lane >> 2);
-        const float scale = clf_query_scale(factor.x);
+        const float dot_scale = clf_query_scale(factor.x), scale = SCALED ? 1.0f : dot_scale;
         const uint q_own = q_tile + group * BYTES(64, D);
         const ulong q_tile_of = clf_nv_tile(q_own, 16);
 
         /* A warp group loads its own queries, which nobody else reads: the first ones while the first keys are on
          * their way, the next ones while it finishes the last. */
         if (first_piece() < end)
-            load_queries(q, q_at, work_of(first_piece(), count, shape), group, shape, item, q_own);
+            load_queries(q, q_at, work_of(first_piece(), count, shape CLF_SEQUENCE_ARGUMENTS), group, item, q_own);
         for (int n = first_piece(); n < end; n = next_piece(n, count)) {
-            const work w = work_of(n, count, shape);
+            const work w = work_of(n, count, shape CLF_SEQUENCE_ARGUMENTS);
             const int q_mine = w.q_first + row, q_group = w.q_first + group * 64;
             const int k_first = w.k_first, steps = w.steps;
             /* Steps from `clear` to `plain` need no look at single scores. */
-            const int plain = clf_nv_same((clf_keys_seen(q_group, shape.s3, shape.s4) - k_first) / CLF_COLUMNS);
-            const int hidden = clf_first_key(q_group + 63, shape) - k_first;
+            const int plain = CLF_EVERY_SCORE ? 0 : clf_nv_same((clf_keys_seen(q_group, w.shape.s3, w.shape.s4) - k_first)
+                                                                / CLF_COLUMNS);
+            const int hidden = clf_first_key(q_group + 63, w.shape) - k_first;
             const int clear = CLF_WINDOW ? clf_nv_same((hidden + CLF_COLUMNS - 1) / CLF_COLUMNS) : 0;
             state own;
             float s[1][CLF_COLUMNS / 8][4], shrink[1][2];
@@ -300,10 +341,11 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
                 wait_scores(0, ((float *)s));
                 FREE(K_FREE, 0);
                 if (plain < 1 || clear > 0) {
-                    HIDE(k_first)
+                    LOOK_AT(k_first)
                 }
                 (void)rebase(s, scale, &own, shrink);
                 weigh(s, scale, &own);
+                DROP(k_first)
                 pack_weights(s, p);
                 int step = 1;
                 for (; CLF_WINDOW && step < min(clear, steps); step++)
@@ -316,7 +358,7 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
             const int next = next_piece(n, count);
             if (next < end) {
                 clf_nv_turn_wait(4 + group, 128); /* nobody multiplies these queries any more */
-                load_queries(q, q_at, work_of(next, count, shape), group, shape, item, q_own);
+                load_queries(q, q_at, work_of(next, count, shape CLF_SEQUENCE_ARGUMENTS), group, item, q_own);
             }
             if (steps > 0) {
                 AWAIT(V_FULL, steps - 1);
@@ -326,11 +368,11 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
                 FREE(V_FREE, steps - 1);
             }
             /* Found once more, so that nothing of it takes a register while the keys pass by. */
-            const work again = work_of(clf_nv_same(n), count, shape);
-            finish(&own, factor.y, CLF_SINK(again.h), again.q_first + row, lane, shape.s2, shape.s6,
-                   out + out_at.x + again.b * out_at.y + again.h * out_at.z, (int)out_at.w,
-                   rest + clf_queries_at(rest_at, again.b, again.h, (int2)(0)),
-                   lse ? lse + lse_at.x + again.b * lse_at.y + again.h * lse_at.z : 0, (int)lse_at.w);
+            const work again = work_of(clf_nv_same(n), count, shape CLF_SEQUENCE_ARGUMENTS);
+            finish(&own, factor.y, CLF_SINK(again.h), again.q_first + row, lane, again.shape.s2, again.shape.s6,
+                   out + clf_queries_at(out_at, again.b, again.h, again.start), (int)out_at.w,
+                   rest + clf_queries_at(rest_at, again.b, again.h, again.start),
+                   lse ? lse + clf_queries_at(lse_at, again.b, again.h, again.start) : 0, (int)lse_at.w);
             done += steps;
         }
     }

@@ -1,11 +1,16 @@
 /* The family for sm_90: products of warp groups, which read their operands from local memory by themselves. What it
- * refuses (masks, dropout, sequences, narrow heads, f32) is left to nvidia_mma. */
+ * refuses (masks, narrow heads, f32) is left to nvidia_mma. */
 #include "device/retarget.h"
 #include "fused/nvidia.h"
 #include "component/plan.h"
 #include <stdio.h>
 
-enum { FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_GROUPS | CLF__FUSED_SINKS };
+/* Those of its own backward pass; with the others nvidia_mma goes back. */
+enum { OWN_FEATURES = CLF__FUSED_WINDOW | CLF__FUSED_GROUPS | CLF__FUSED_SINKS };
+enum {
+    FEATURES = OWN_FEATURES | CLF__FUSED_PADDING | CLF__FUSED_DROPOUT | CLF__FUSED_SOFTCAP | CLF__FUSED_ALIBI |
+               CLF__FUSED_SCORE_MOD | CLF__FUSED_EXTRAS | CLF__FUSED_STARTS | CLF__FUSED_LENGTHS
+};
 enum { MAP_BYTES = 2 * 128 }; /* what describes two tensors to the copy engine: of each group forward, twice backward */
 enum { FORWARD, BACKWARD_Q, BACKWARD_KV, KERNELS };
 
@@ -20,7 +25,7 @@ static const char *const paths[KERNELS] = { "fused/nvidia_wgmma_forward.cl", "fu
                                             "fused/nvidia_wgmma_backward_kv.cl" };
 static const char *const names[KERNELS] = { "clf_fused_forward_nvidia_wgmma", "clf_fused_backward_q_nvidia_wgmma",
                                             "clf_fused_backward_kv_nvidia_wgmma" };
-static const tile narrow[KERNELS] = { { 3, 128, 3 }, { 2, 128, 3 }, { 2, 64, 4 } }; /* both widths 64 */
+static const tile narrow[KERNELS] = { { 3, 128, 3 }, { 2, 128, 3 }, { 2, 128, 3 } }; /* both widths 64 */
 static const tile wide[KERNELS] = { { 2, 128, 2 }, { 2, 64, 4 }, { 2, 64, 4 } };
 static const tile wide_forward = { 2, 176, 2 }; /* both 128; causal order wastes more of a large tile than it saves */
 static const tile widest_forward = { 2, 64, 2 };
@@ -33,9 +38,15 @@ static int padded(int64_t width)
     return width <= 64 ? 64 : width <= 128 ? 128 : 256;
 }
 
-static bool goes_back(const clf__fused_shape *s)
+static bool is_wide(const clf__fused_problem *problem)
 {
-    return padded(s->width) <= WIDEST_BACKWARD && padded(s->value_width) <= WIDEST_BACKWARD;
+    const clf__fused_shape s = clf__fused_shape_of(problem);
+    return padded(s.width) > WIDEST_BACKWARD || padded(s.value_width) > WIDEST_BACKWARD;
+}
+
+static bool goes_back(const clf__fused_problem *problem)
+{
+    return !is_wide(problem) && !(clf__fused_features_of(problem) & ~(unsigned)OWN_FEATURES);
 }
 
 static const tile *tile_of(int kernel, const clf__fused_problem *problem)
@@ -43,7 +54,7 @@ static const tile *tile_of(int kernel, const clf__fused_problem *problem)
     const clf__fused_shape s = clf__fused_shape_of(problem);
     const int width = padded(s.width), value_width = padded(s.value_width);
 
-    if (kernel == FORWARD && !goes_back(&s))
+    if (kernel == FORWARD && is_wide(problem))
         return &widest_forward;
     if (kernel == FORWARD && width == 128 && value_width == 128 && !problem->causal)
         return &wide_forward;
@@ -81,15 +92,13 @@ static bool is_plain(const clf__fused_problem *problem, char *why, size_t size)
 
 static bool supports(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size)
 {
-    const clf__fused_shape s = clf__fused_shape_of(problem);
-
     if (!clf_device_get_capabilities(device)->nvidia_wgmma) {
         (void)snprintf(why, size, "needs an NVIDIA GPU of sm_90 whose driver takes programs for sm_90a");
         return false;
     }
     if (!clf__fused_nvidia_mma.supports(device, problem, passes, why, size) || !is_plain(problem, why, size))
         return false;
-    for (int kernel = 0; kernel < (passes & CLF_BACKWARD && goes_back(&s) ? KERNELS : 1); kernel++) {
+    for (int kernel = 0; kernel < (passes & CLF_BACKWARD && goes_back(problem) ? KERNELS : 1); kernel++) {
         const tile *t = tile_of(kernel, problem);
         if (bytes_of(kernel, problem) > clf__nvidia_local_memory(device)) {
             (void)snprintf(why, size, "the tiles of %s do not fit %llu bytes of local memory", names[kernel],
@@ -121,15 +130,14 @@ static clf_status create(clf_plan *plan_, const clf__fused_problem *problem, int
 
 static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
 {
-    const clf__fused_shape s = clf__fused_shape_of(problem);
     clf_status status = create(plan_, problem, FORWARD, fused);
 
     fused->most_groups = clf_device_get_info(clf_plan_device(plan_))->compute_units; /* one fits a unit, and stays */
-    fused->maps = CLF_FORWARD | (goes_back(&s) ? CLF_BACKWARD : 0);
+    fused->maps = CLF_FORWARD | (goes_back(problem) ? CLF_BACKWARD : 0);
     fused->scratch = clf_plan_workspace(plan_, MAP_BYTES * (uint64_t)(fused->most_groups + 1));
     if (status || !(clf_plan_passes(plan_) & CLF_BACKWARD))
         return status;
-    if (!goes_back(&s))
+    if (!goes_back(problem))
         return clf__nvidia_mma_plan_backward(plan_, problem, fused);
     status = clf__nvidia_plan_delta(plan_, problem, fused);
     if (!status)
