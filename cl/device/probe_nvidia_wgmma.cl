@@ -20,6 +20,20 @@ static void fill(uint to, int rows, int which, int item)
     }
 }
 
+/* The 64 x 128 scores, then the 64 x 64 weighted sums. */
+static void expect(__local short *to, int item)
+{
+#pragma unroll 1
+    for (int n = item; n < 64 * 192; n += 128) {
+        const int sums = n >= 64 * 128, m = sums ? n - 64 * 128 : n, width = sums ? 64 : 128;
+        int all = 0;
+#pragma unroll 1
+        for (int i = 0; i < (sums ? 128 : 64); i++)
+            all += left(m / width, i) * (sums ? right(i, m % width) : right(m % width, i));
+        to[n] = (short)all;
+    }
+}
+
 __kernel __attribute__((reqd_work_group_size(128, 1, 1)))
 void clf_probe_nvidia_wgmma(__global int *io)
 {
@@ -28,6 +42,7 @@ void clf_probe_nvidia_wgmma(__global int *io)
     const int item = get_local_id(0), lane = item & 31, row = (item >> 5) * 16 + (lane >> 2);
     const uint x = clf_nv_address((__local const void *)tiles), y = x + 64 * 128;
     const uint at = clf_nv_address((__local const void *)barrier_at);
+    __local short *expected = (__local short *)tiles;
     float s[64], sum[32];
     uint p[32];
     int wrong = 0;
@@ -55,17 +70,15 @@ void clf_probe_nvidia_wgmma(__global int *io)
     clf_nv_product_wait(1, s, 128);
     clf_nv_product_wait(0, sum, 64);
 
+    barrier(CLK_LOCAL_MEM_FENCE); /* the tiles are read, and what is expected takes their place */
+    expect(expected, item);
+    barrier(CLK_LOCAL_MEM_FENCE);
 #pragma unroll
     for (int i = 0; i < 64; i++) {
         const int r = row + i % 4 / 2 * 8, c = i / 4 * 8 + (lane & 3) * 2 + i % 2;
-        int all = 0, weighted = 0;
-        for (int n = 0; n < 64; n++)
-            all += left(r, n) * right(c, n);
-        for (int n = 0; n < 128; n++)
-            weighted += left(r, n) * right(n, c);
-        wrong |= s[i] != (float)all;
+        wrong |= s[i] != (float)expected[r * 128 + c];
         if (i < 32)
-            wrong |= sum[i < 32 ? i : 0] != (float)weighted;
+            wrong |= sum[i < 32 ? i : 0] != (float)expected[64 * 128 + r * 64 + c];
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     if (item == 0)

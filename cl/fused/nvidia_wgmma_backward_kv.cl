@@ -1,18 +1,19 @@
 /* The gradients of keys and values by warp groups, sm_90: rows are keys, tiles of queries and grad_out pass by.
  *
- *     warp group 0: loads      keys and values, then tiles of 64 queries and grad_out with lse and delta
+ *     warp group 0: asks       keys and values, then tiles of COLUMNS queries and grad_out; writes lse and delta
  *                              |  full      ^ free
  *     warp group 1: 64 keys    v            |     S = K Q^T | dP = V grad_out^T | dV += P grad_out | dK += dS Q
  *     warp group 2: 64 keys      ...              ----------+- S becomes P -----+- dS = P (dP - delta) -----
  *
  * P = exp2(S - lse). The scores are turned, so that weights and their gradients are left operands as they stand, in
- * registers. The work-item that asks for tiles also writes the numbers of their queries, read from global memory a step
- * before. Left operands in registers must be ready before a product starts that runs beside another: both sums start
- * when both operands are packed, and only the next tile's scores start behind them.
+ * registers. The copy engine brings tiles; all of the first group write the numbers of their queries, read from
+ * global memory a step before. Left operands in registers must be ready before a product starts that runs beside
+ * another: both sums start when both operands are packed, and only the next tile's scores start behind them.
  *
- * Hand-over: as in nvidia_wgmma_backward_q.cl. The numbers are ordinary stores, which the arrival at FULL (a release)
- * shows to those who have waited for it (an acquire). They have been read when FREE is told a step later: the sums
- * that the arriving warp has waited for were made of them by all its lanes.
+ * Hand-over: as in nvidia_wgmma_backward_q.cl, but all 128 work-items of the first group arrive at FULL. The numbers
+ * are ordinary stores, which the arrival at FULL (a release) shows to those who have waited for it (an acquire). They
+ * have been read when FREE is told a step later: the sums that the arriving warp has waited for were made of them by
+ * all its lanes.
  *
  * Measured on an H100 as in the other kernel: delta and this one, ms (causal):
  *                                                              width 64            width 128
@@ -22,9 +23,12 @@
  *     3 groups compute                                         2.27 (1.34), products wait for want of registers
  *     sums behind the wait for the next tile                   2.40 (1.33)         1.96 (1.20)
  *     sums behind the next tile's scores                       2.76 (1.67)         -
- * Chosen: 2 groups, 64 queries; registers at entry 168. At width 128 the sums take 128 registers, the scores 64 and
- * packed operands 32 of 232, none spilled; without the branches of causal order the compiler orders a step so that it
- * would make products wait for want of registers, hence 24 and 240 there, 80 bytes spilled by those who load.
+ *     the copy engine; all of backward, TFLOP/s                396 (340)           469 (358)
+ *     with 128 queries a step, 28 bytes spilled outside it     433 (367)           -
+ * Chosen: 2 groups, 128 queries at width 64, 64 at width 128; registers at entry 168. At width 128 the sums take 128
+ * registers, the scores 64 and packed operands 32 of 232, none spilled; without the branches of causal order the
+ * compiler orders a step so that it would make products wait for want of registers, hence 24 and 240 there, 80 bytes
+ * spilled by those who load.
  * The products alone take 1.11 ms at 989 TFLOP/s; the rest is as in the other kernel.
  */
 #ifndef CLF_STAGES
@@ -127,7 +131,8 @@ CLF_INLINE void load_all(const matrix *keys, const matrix *values, passing all, 
     int stage = 0, phase = 1, first = start * CLF_COLUMNS, more = CLF_GROUPS - 1, rests = 1;
     while (first < steps * CLF_COLUMNS) {
         clf_nv_barrier_wait(at + 8 * (FREE + stage), phase);
-        const uint full = at + 8 * (FULL + stage), q_tile = q_tiles + stage * Q_BYTES, g_tile = g_tiles + stage * G_BYTES;
+        const uint full = at + 8 * (FULL + stage);
+        const uint q_tile = q_tiles + stage * Q_BYTES, g_tile = g_tiles + stage * G_BYTES;
         if (!all.maps) {
             load_blocks(&all.queries, first, CLF_COLUMNS, D, item, 128, q_tile);
             load_blocks(&all.grads, first, CLF_COLUMNS, E, item, 128, g_tile);

@@ -1,6 +1,7 @@
-/* The gradient of queries by warp groups, sm_90: rows are queries, tiles of keys and values pass by.
+/* The gradient of queries by warp groups, sm_90: rows are queries, tiles of keys and values pass by, brought by the
+ * copy engine (maps come from nvidia_delta.cl).
  *
- *     warp group 0: loads     queries and grad_out, then tiles of COLUMNS keys and values, STAGES of each
+ *     warp group 0: asks      queries and grad_out, then tiles of COLUMNS keys and values, STAGES of each
  *                              |  full      ^ free
  *     warp group 1: 64 queries v            |     S = Q K^T | dP = grad_out V^T | dQ += dS K       products in order
  *     warp group 2: 64 queries   ...              ----------+- S becomes P -----+- dS = P (dP - delta) -------
@@ -11,19 +12,20 @@
  * five, and every sum has one owner and one order.
  *
  * Hand-over, without a barrier of all:
- *   - a tile is FULL when all 128 loading work-items have arrived at its barrier: each waits for its own copies first
- *     and publishes them to the tensor cores (fence.proxy.async). What rests is asked for before the first tile by the
- *     same work-items, and waiting for a group of copies waits for all groups before it, so the first FULL tells of it.
+ *   - a tile is FULL when who asked for it has arrived and the engine has written the bytes that were announced before;
+ *     those of what rests belong to the first tile. Where the first group copies itself, all its 128 work-items arrive:
+ *     each waits for its own copies first and publishes them to the tensor cores (fence.proxy.async); what rests is
+ *     asked for before the first tile, and waiting for a group of copies waits for all groups before it.
  *   - a tile is FREE when one lane of every computing warp has arrived. It does so behind the wait that completes the
  *     sums of this tile, the last products to read it; that wait is the warp's own, and products of a warp group read
  *     the tile for all four of its warps, so four arrivals a group are needed and enough.
  *   - the loading group waits for FREE before it asks for another tile: the n-th use of a stage waits for phase n - 1
  *     of FREE (the phase before the first counts as complete), the computing groups for phase n of FULL. Nobody is two
  *     uses ahead, because FULL needs FREE, so one bit tells phases apart.
- *   - nobody waits for ever: tile n is announced when tile n + 1 has been asked for, which needs the place of tile
- *     n + 1 - STAGES. That one is told FREE when step n + 2 - STAGES begins, and with three stages or more this is step
- *     n - 1 or an earlier one. So announcing a tile needs no more than that the tile before it has been announced, and
- *     the first two need nothing.
+ *   - nobody waits for ever: own copies of tile n are told FULL when tile n + 1 has been asked for, which needs the
+ *     place of tile n + 1 - STAGES. That one is told FREE when step n + 2 - STAGES begins, and with three stages or
+ *     more this is step n - 1 or an earlier one. So announcing a tile needs no more than that the tile before it
+ *     has been announced, and the first two need nothing.
  *
  * Measured on an H100, f16, 16384 queries in heads of 4096, 2048 columns in all: delta and this kernel, ms (causal):
  *                                                              width 64            width 128
@@ -31,10 +33,11 @@
  *     3 groups                                                 1.48 (0.91)         1.40 (0.86), 24 bytes spilled
  *     2 groups, 128 keys                                       1.53 (0.90)         1.43 (0.82), 28 bytes spilled
  *     as chosen, sums behind the next tile's scores            1.65 (0.97)         1.35 (0.80), with 64 keys
+ *     3 groups, 128 keys, the copy engine                      slower by a fifth
  * Chosen: 128 keys at width 64 (1024 queries fill its tiles better than those of 3 groups), 64 at width 128, where the
  * last line would make all of backward a hundredth faster for a loop of its own. Registers: 168 at entry, 232 in a
  * step, none spilled. All of backward, counted as 2.5 times the forward pass: 365 (319) TFLOP/s at width 64, 415 (352)
- * at width 128, where nvidia_mma has 233 (222) and 247 (223).
+ * at width 128 with cp.async, 433 (367) and 469 (358) with the copy engine; nvidia_mma has 233 (222) and 247 (223).
  * The products alone take 0.83 ms at 989 TFLOP/s, 0.07 is delta's. The rest: at width 128 local memory, which scores
  * of 64 rows and 64 keys read for as long as they multiply; at width 64 the time between a tile's scores and its sums,
  * of which the other group's products hide a part.

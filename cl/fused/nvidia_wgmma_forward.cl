@@ -1,6 +1,7 @@
-/* Exact softmax attention by warp groups, sm_90: the tensor cores read their operands from local memory themselves.
+/* Exact softmax attention by warp groups, sm_90: the tensor cores read their operands from local memory themselves, and
+ * the copy engine brings them there.
  *
- *     warp group 0: loads     K0 K1 V0 K2 V1 ...           STAGES tiles of 128 keys each of K and of V
+ *     warp group 0: asks      K0 K1 V0 K2 V1 ...           STAGES tiles of COLUMNS keys each of K and of V
  *                              |  full      ^ free
  *     warp group 1: 64 queries v            |              S = Q K^T (next tile)     -- products -----+
  *     warp group 2: 64 queries   ...                       sums += P V (last tile)   -- run ----------+--- wait
@@ -8,35 +9,45 @@
  *
  * A step starts the scores of its tile and, behind them, the sums of the tile before, whose weights are ready; while
  * the latter run, the scores become weights. With two computing groups they take turns at starting products, so that
- * the softmax of one runs under the products of the other. The loading group gives its registers away (40 of 168; the
- * others get 232; at width 64 32 and 160 of 128). Groups stay on their compute unit and go on with more queries.
+ * the softmax of one runs under the products of the other. The first group gives its registers away (24 or 40 of 168;
+ * the others get 240 or 232; at width 64 32 and 160 of 128). Groups stay on their compute unit and go on with more
+ * queries. Where the copy engine cannot do it (rows that do not start at multiples of 16 bytes, sequences, padding) the
+ * first group copies with all its work-items.
  *
  * Hand-over, without a barrier of all:
- *   - a tile is FULL when all 128 loading work-items have arrived at its barrier: each waits for its own copies first and
- *     publishes them to the tensor cores (fence.proxy.async). Computing groups wait for FULL before they start products.
- *   - a tile is FREE when one lane of every computing warp has arrived; it does so behind wgmma.wait_group, which is the
- *     warp's own, and products of a warp group read the tile for all four of its warps, so four arrivals a group are
- *     needed and enough. The loading group waits for FREE before it asks for another tile.
+ *   - a tile is FULL when who asked for it has arrived and the engine has written the bytes that were announced before;
+ *     where the first group copies itself, when all its 128 work-items have arrived: each waits for its own copies
+ *     first and publishes them to the tensor cores (fence.proxy.async). Computing groups wait for FULL before they
+ *     start products.
+ *   - a tile is FREE when one lane of every computing warp has arrived; it does so behind wgmma.wait_group, which
+ *     is the warp's own, and products of a warp group read the tile for all four of its warps, so four arrivals a
+ *     group are needed and enough. FREE comes before the next request for the place. Engine and tensor cores are
+ *     the same proxy.
+ *   - maps are a group's own: one warp writes them (release), and the lane that asks is one of that warp (acquire).
  *   - queries of a warp group are loaded and read by itself, between two barriers of its 128 work-items.
  *   - phases: the n-th use of a stage has phase n mod 2; nobody is ever two uses ahead, because FULL needs FREE.
  *
  * Measured on an H100, f16, 4096 / 16384 queries and keys, TFLOP/s (causal):
- *                                                          width 64                   width 128
- *     overlap as above, a tile of queries a group          476 / 518 (392 / 515)      594 / 643 (512 / 634)
- *     groups stay; queries loaded by who needs them        511 / 561 (226 / 435)      616 / 649 (500 / 404)
+ *                                                          width 64                 width 128
+ *     overlap as above, a tile of queries a group          476/518 (392/515)        594/643 (512/634)
+ *     groups stay; queries loaded by who needs them        511/561 (226/435)        616/649 (500/404)
  *     what describes tiles in registers of the warp (it had come from the lanes' for each product), causal tiles in
- *     pairs of equal cost                                  506 / 555 (434 / 511)      607 / 641 (519 / 583)
+ *     pairs of equal cost                                  506/555 (434/511)        607/641 (519/583)
+ *     the copy engine in place of cp.async                 517/560 (440/517)        633/665 (574/649)
+ *     176 keys a step at width 128, 240 registers          521/566 (443/525)        652/694 (585/660)
+ * Width 256, 64 keys a step: 747 (664). 176 keys with causal order: 561/646.
+ * ALiBi 424, softcap 171, whose tangents are 7 instructions of the unit for exponentials (causal, 4096, width 128).
  * Windows look at single scores in the tiles at both ends.
- * Registers at entry 128 and 168; spilled 0 to 180 bytes, by the loading group and between tiles, none in the steps.
+ * Spilled: nothing in the steps; 100 to 400 bytes where the first group copies itself and between tiles.
  * The rest of the time: at width 64 exponentials (one unit gives 16 a cycle, a step of 128 keys needs 24576); at width
- * 128 the first tile of each group's queries, during which no sums run, and copies, which take an instruction for 16
- * bytes.
+ * 128 the first tile of each group's queries, during which no sums run, and 2048 tiles on 132 units, the last of 16
+ * rounds half empty.
  */
 #ifndef CLF_COLUMNS
 #define CLF_COLUMNS 128
 #endif
 #if CLF_D == 128 && CLF_E == 128 && !CLF_CAUSAL
-#define REGISTERS_LOAD 24
+#define REGISTERS_LOAD 24 /* 176 keys a step need the rest */
 #endif
 #include "fused/nvidia_wgmma_tile.cl"
 #include "fused/nvidia_maps.cl"
@@ -93,7 +104,8 @@ CLF_INLINE void ask_for_all(__global const uchar *maps, int b, int h, int first,
 }
 
 /* Values of hidden keys, which may be NaN, arrive as zeros. */
-CLF_INLINE void load_values(const matrix *values, __global const uchar *kept, long kept_step, int first, int item, uint to)
+CLF_INLINE void load_values(const matrix *values, __global const uchar *kept, long kept_step, int first, int item,
+                            uint to)
 {
 #if CLF_KEY_PADDING
     for (int n = item; n < CLF_COLUMNS * (E / 8); n += 128) {
@@ -109,8 +121,8 @@ CLF_INLINE void load_values(const matrix *values, __global const uchar *kept, lo
 
 /* The loading warp group, for one tile of queries, where it must copy itself. What was asked for one tile ago has
  * arrived when the next one is on its way. */
-CLF_INLINE void load_all(const matrix *keys, const matrix *values, __global const uchar *kept, long kept_step, int first,
-                         int steps, int done, int item, uint k_tiles, uint v_tiles, uint at)
+CLF_INLINE void load_all(const matrix *keys, const matrix *values, __global const uchar *kept, long kept_step,
+                         int first, int steps, int done, int item, uint k_tiles, uint v_tiles, uint at)
 {
     uint arrived = 0;
     for (int n = 0; n < 2 * steps; n++) {
@@ -292,12 +304,13 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
         for (int n = first_piece(); n < end; n = next_piece(n, count)) {
             const work w = work_of(n, count, shape CLF_SEQUENCE_ARGUMENTS);
             if (!bulk) {
-                const long k_start = clf_keys_at(k_at, w.b, w.h, w.start), v_start = clf_keys_at(v_at, w.b, w.h, w.start);
+                const long k_start = clf_keys_at(k_at, w.b, w.h, w.start);
+                const long v_start = clf_keys_at(v_at, w.b, w.h, w.start);
                 const matrix keys = matrix_of(k, k_start, k_at.w, w.shape.s3, w.shape.s5, D);
                 const matrix values = matrix_of(v, v_start, v_at.w, w.shape.s3, w.shape.s6, E);
                 const long4 kept_at = clf_padding_at(padding_at, w.start);
-                load_all(&keys, &values, padding + kept_at.x + w.b * kept_at.y, kept_at.z, w.k_first, w.steps, done, item,
-                         k_tiles, v_tiles, at);
+                load_all(&keys, &values, padding + kept_at.x + w.b * kept_at.y, kept_at.z, w.k_first, w.steps, done,
+                         item, k_tiles, v_tiles, at);
             } else if (item == 0) {
                 ask_for_all(maps, w.b, w.h, w.k_first, w.steps, done, k_tiles, v_tiles, at);
             }
@@ -319,8 +332,8 @@ void clf_fused_forward_nvidia_wgmma(__global const clf_storage *q, long4 q_at,
             const int q_mine = w.q_first + row, q_group = w.q_first + group * 64;
             const int k_first = w.k_first, steps = w.steps;
             /* Steps from `clear` to `plain` need no look at single scores. */
-            const int plain = CLF_EVERY_SCORE ? 0 : clf_nv_same((clf_keys_seen(q_group, w.shape.s3, w.shape.s4) - k_first)
-                                                                / CLF_COLUMNS);
+            const int in_sight = clf_keys_seen(q_group, w.shape.s3, w.shape.s4) - k_first;
+            const int plain = CLF_EVERY_SCORE ? 0 : clf_nv_same(in_sight / CLF_COLUMNS);
             const int hidden = clf_first_key(q_group + 63, w.shape) - k_first;
             const int clear = CLF_WINDOW ? clf_nv_same((hidden + CLF_COLUMNS - 1) / CLF_COLUMNS) : 0;
             state own;

@@ -1,9 +1,9 @@
 /* The copy engine of sm_90: one work-item asks for a tile, and nobody spends registers or instructions on it.
  *
- * A map, 128 bytes of global memory, describes a tensor [items, heads, rows, width] of 16-bit numbers and the tiles taken
- * of it, blocks of 64 columns as prelude/nvidia_wgmma.cl has them; what lies outside the tensor arrives as zeros. CUDA's
- * host library writes such maps; here a kernel does, field by field from zeros (PTX ISA, tensormap.replace). Maps have
- * a cache of their own: clf_nv_map_show makes one visible to the engine.
+ * A map, 128 bytes of global memory, describes a tensor [items, heads, rows, width] of 16-bit numbers and the tiles
+ * taken of it, blocks of 64 columns as prelude/nvidia_wgmma.cl has them; what lies outside the tensor arrives as zeros.
+ * CUDA's host library writes such maps; here a kernel does, field by field from zeros (PTX ISA, tensormap.replace).
+ * Maps have a cache of their own: clf_nv_map_show makes one visible to the engine, clf_nv_map_see to who asks.
  */
 #include "prelude/nvidia_wgmma.cl"
 

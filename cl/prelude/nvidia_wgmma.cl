@@ -152,13 +152,18 @@ static void clf_nv_barrier_arrive(uint barrier_at)
     __asm__ volatile("{ .reg .b64 t; mbarrier.arrive.shared::cta.b64 t, [%0]; }" : : "r"(barrier_at) : "memory");
 }
 
-static void clf_nv_barrier_wait(uint barrier_at, uint phase)
+static int clf_nv_barrier_try(uint barrier_at, uint phase)
 {
     int done;
-    do {
-        __asm__ volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.s32 %0, 1, 0, p; }"
-                         : "=r"(done) : "r"(barrier_at), "r"(phase) : "memory");
-    } while (!done);
+    __asm__ volatile("{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.s32 %0, 1, 0, p; }"
+                     : "=r"(done) : "r"(barrier_at), "r"(phase) : "memory");
+    return done;
+}
+
+static void clf_nv_barrier_wait(uint barrier_at, uint phase)
+{
+    while (!clf_nv_barrier_try(barrier_at, phase))
+        ;
 }
 
 /* A number that is the same in all lanes, and now the compiler knows: it comes back in a register of the warp, where

@@ -69,7 +69,7 @@ typedef struct clf_capabilities {
     bool      subgroups;             /* cl_khr_subgroups compiles and runs */
     int       nvidia_sm;             /* compute capability, e.g. 90; 0 when inline PTX does not run */
     bool      nvidia_matrix;         /* mma.sync, ldmatrix and cp.async run in f16, bf16 and tf32 (from sm_80 on) */
-    bool      nvidia_wgmma;          /* products of warp groups run, for the exact target sm_90a */
+    bool      nvidia_wgmma;          /* products of warp groups and the copy engine run, for the exact target sm_90a */
     uint64_t  nvidia_local_memory;   /* bytes a work-group may use where that is more than the driver reports, else 0 */
 } clf_capabilities;
 

@@ -149,9 +149,9 @@ clf__verdict clf__probe_nvidia_ptx(clf_device *device)
     return probe_text(device, "inline PTX", text, 1, 4097, 1, &seconds);
 }
 
-/* A kernel of cl/device in f16 and in bf16, and before that in f32 if `first` is 0. */
-static clf__verdict probe_storages(clf_device *device, const char *path, int first, const char *more, const char *name,
-                                   size_t items)
+/* A kernel of cl/device in the storage types `first` to `last` of f32, f16 and bf16. */
+static clf__verdict probe_storages(clf_device *device, const char *path, int first, int last, const char *more,
+                                   const char *name, size_t items)
 {
     clf__verdict verdict = CLF__YES;
     clf__text text = { 0 };
@@ -159,7 +159,7 @@ static clf__verdict probe_storages(clf_device *device, const char *path, int fir
 
     if (clf__source_expand(NULL, path, &text) != CLF_SUCCESS)
         verdict = CLF__UNKNOWN;
-    for (int storage = first; storage <= 2 && verdict == CLF__YES; storage++) {
+    for (int storage = first; storage <= last && verdict == CLF__YES; storage++) {
         char options[128];
 
         (void)snprintf(options, sizeof options, "-cl-std=CL1.2 -DCLF_STORAGE=%d %s", storage, more);
@@ -171,12 +171,17 @@ static clf__verdict probe_storages(clf_device *device, const char *path, int fir
 
 clf__verdict clf__probe_nvidia_matrix(clf_device *device)
 {
-    return probe_storages(device, "device/probe_nvidia.cl", 0, "", "clf_probe_nvidia_matrix", 32);
+    return probe_storages(device, "device/probe_nvidia.cl", 0, 2, "", "clf_probe_nvidia_matrix", 32);
 }
 
 clf__verdict clf__probe_nvidia_wgmma(clf_device *device)
 {
-    return probe_storages(device, "device/probe_nvidia_wgmma.cl", 1, CLF__EXACT_TARGET, "clf_probe_nvidia_wgmma", 128);
+    const clf__verdict products = probe_storages(device, "device/probe_nvidia_wgmma.cl", 1, 2, CLF__EXACT_TARGET,
+                                                 "clf_probe_nvidia_wgmma", 128);
+
+    return products == CLF__YES ? probe_storages(device, "device/probe_nvidia_bulk.cl", 1, 1, CLF__EXACT_TARGET,
+                                                 "clf_probe_nvidia_bulk", 32)
+                                : products;
 }
 
 int clf__probe_nvidia_local(clf_device *device, clf__verdict *verdict)

@@ -15,7 +15,8 @@ clf__verdict clf__probe_subgroups(clf_device *device);
 clf__verdict clf__probe_nvidia_ptx(clf_device *device);
 /* Matrix instructions, asynchronous copies and the rest of cl/prelude/nvidia.cl, in f16, bf16 and, for f32, tf32. */
 clf__verdict clf__probe_nvidia_matrix(clf_device *device);
-/* Products of warp groups and the rest of cl/prelude/nvidia_wgmma.cl, in programs for the exact target. */
+/* Products of warp groups (cl/prelude/nvidia_wgmma.cl) and the copy engine (nvidia_bulk.cl), in programs for the exact
+ * target. */
 clf__verdict clf__probe_nvidia_wgmma(clf_device *device);
 /* Bytes of static local memory that compile and run although the driver reports less; 0 = none of the sizes does.
  * The verdict is that of the last size tried. */
