@@ -34,8 +34,8 @@
 #define CLF_SOFTCAP_ARGUMENTS
 #endif
 #if CLF_ALIBI
-#define CLF_ALIBI_PARAMETERS , __global const float *alibi, long2 alibi_at, int ahead
-#define CLF_ALIBI_ARGUMENTS , alibi, alibi_at, ahead
+#define CLF_ALIBI_PARAMETERS , __global const float *alibi, long2 alibi_at, int alibi_ahead
+#define CLF_ALIBI_ARGUMENTS , alibi, alibi_at, alibi_ahead
 #else
 #define CLF_ALIBI_PARAMETERS
 #define CLF_ALIBI_ARGUMENTS

@@ -181,7 +181,7 @@ static clf_real clf_score(clf_real score, int b, int h, int q, clf_int k, int8 s
     score = clf_bend(score, b, h, q, k CLF_EXTRA_ARGUMENTS) * CLF_LOG2E;
 #endif
 #if CLF_ALIBI
-    score += clf_to_real(k - (q + shape.s4 - ahead)) * (alibi[alibi_at.x + h * alibi_at.y] * CLF_LOG2E);
+    score += clf_to_real(k - (q + shape.s4 - alibi_ahead)) * (alibi[alibi_at.x + h * alibi_at.y] * CLF_LOG2E);
 #endif
 #ifdef CLF_MASK_MOD
     seen = seen & clf_mask_mod(b, h, q, k CLF_EXTRA_ARGUMENTS);
