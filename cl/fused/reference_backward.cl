@@ -11,17 +11,46 @@
 static float dot_results(__global const clf_result *x, __global const clf_result *y)
 {
     float sum = 0.0f;
-    for (int e = 0; e < CLF_E; e++)
-        sum = clf_fma(clf_load_result(x, e), clf_load_result(y, e), sum);
+    for (int n = 0; n < WHOLE(CLF_E); n += STEP)
+#pragma unroll
+        for (int i = 0; i < STEP; i++)
+            sum = clf_fma(clf_load_result(x, n + i), clf_load_result(y, n + i), sum);
+    for (int n = WHOLE(CLF_E); n < CLF_E; n++)
+        sum = clf_fma(clf_load_result(x, n), clf_load_result(y, n), sum);
     return sum;
 }
 
 static float dot_values(__global const clf_result *x, __global const clf_storage *v)
 {
     float sum = 0.0f;
-    for (int e = 0; e < CLF_E; e++)
-        sum = clf_fma(clf_load_result(x, e), clf_load(v, e), sum);
+    for (int n = 0; n < WHOLE(CLF_E); n += STEP)
+#pragma unroll
+        for (int i = 0; i < STEP; i++)
+            sum = clf_fma(clf_load_result(x, n + i), clf_load(v, n + i), sum);
+    for (int n = WHOLE(CLF_E); n < CLF_E; n++)
+        sum = clf_fma(clf_load_result(x, n), clf_load(v, n), sum);
     return sum;
+}
+
+/* total += factor * x */
+static void add_row(float factor, __global const clf_storage *x, float *total)
+{
+    for (int n = 0; n < WHOLE(CLF_D); n += STEP)
+#pragma unroll
+        for (int i = 0; i < STEP; i++)
+            total[n + i] = clf_fma(factor, clf_load(x, n + i), total[n + i]);
+    for (int n = WHOLE(CLF_D); n < CLF_D; n++)
+        total[n] = clf_fma(factor, clf_load(x, n), total[n]);
+}
+
+static void add_result(float factor, __global const clf_result *x, float *total)
+{
+    for (int n = 0; n < WHOLE(CLF_E); n += STEP)
+#pragma unroll
+        for (int i = 0; i < STEP; i++)
+            total[n + i] = clf_fma(factor, clf_load_result(x, n + i), total[n + i]);
+    for (int n = WHOLE(CLF_E); n < CLF_E; n++)
+        total[n] = clf_fma(factor, clf_load_result(x, n), total[n]);
 }
 
 __kernel __attribute__((reqd_work_group_size(64, 1, 1)))
@@ -114,8 +143,8 @@ void clf_fused_backward_q_reference(__global const clf_storage *q, long4 q_at,
         const float ds = differentiate(q, k + key * k_at.w, v + key * v_at.w, grad_out, log_sum, mean, b, h, row, key,
                                        &weight, mask, mask_at, padding, padding_at, shape, factor,
                                        random CLF_EXTRA_ARGUMENTS);
-        for (int d = 0; d < CLF_D && ds != 0.0f; d++)
-            total[d] = clf_fma(ds, clf_load(k, key * k_at.w + d), total[d]);
+        if (ds != 0.0f)
+            add_row(ds, k + key * k_at.w, total);
     }
     for (int d = 0; d < CLF_D; d++)
         clf_store(total[d] * factor.x, grad_q, d);
@@ -163,10 +192,10 @@ void clf_fused_backward_kv_reference(__global const clf_storage *q, long4 q_at,
         float weight;
         const float ds = differentiate(query, k, v, grad, log_sum, mean, b, h, row, key, &weight, mask, mask_at,
                                        padding, padding_at, shape, factor, random CLF_EXTRA_ARGUMENTS);
-        for (int d = 0; d < CLF_D && ds != 0.0f; d++)
-            total_k[d] = clf_fma(ds, clf_load(query, d), total_k[d]);
-        for (int e = 0; e < CLF_E && weight != 0.0f; e++)
-            total_v[e] = clf_fma(weight, clf_load_result(grad, e), total_v[e]);
+        if (ds != 0.0f)
+            add_row(ds, query, total_k);
+        if (weight != 0.0f)
+            add_result(weight, grad, total_v);
     }
     for (int d = 0; d < CLF_D && grad_k; d++)
         clf_store(total_k[d] * factor.x, grad_k, clf_keys_at(grad_k_at, b, first_head, start) + key * grad_k_at.w + d);

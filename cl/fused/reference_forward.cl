@@ -45,9 +45,9 @@ void clf_fused_forward_reference(__global const clf_storage *q, long4 q_at,
 
     for (int e = 0; e < CLF_E; e++)
         clf_store_result(0.0f, out, e);
-    for (int first = 0; first < CLF_E && sum != 0.0f; first += 16) {
-        float total[16];
-        for (int e = 0; e < 16; e++)
+    for (int first = 0; first < CLF_E && sum != 0.0f; first += STEP) {
+        float total[STEP];
+        for (int e = 0; e < STEP; e++)
             total[e] = 0.0f;
         for (int i = entries.x; i < entries.y; i++) {
             const float p = clf_exp2(SCORE(i) - anchor);
@@ -58,10 +58,17 @@ void clf_fused_forward_reference(__global const clf_storage *q, long4 q_at,
             if (!clf_keep(key, row, bh, random))
                 continue;
 #endif
-            for (int e = 0; e < 16 && first + e < CLF_E; e++)
-                total[e] = clf_fma(p, clf_load(v, key * v_at.w + first + e), total[e]);
+            __global const clf_storage *value = v + key * v_at.w + first;
+            if (first < WHOLE(CLF_E)) {
+#pragma unroll
+                for (int e = 0; e < STEP; e++)
+                    total[e] = clf_fma(p, clf_load(value, e), total[e]);
+            } else {
+                for (int e = 0; e < CLF_E % STEP; e++)
+                    total[e] = clf_fma(p, clf_load(value, e), total[e]);
+            }
         }
-        for (int e = 0; e < 16 && first + e < CLF_E; e++)
+        for (int e = 0; e < STEP && first + e < CLF_E; e++)
             clf_store_result(total[e] * (CLF_DROPOUT ? factor.y : 1.0f) / sum, out, first + e);
     }
     if (lse)

@@ -29,10 +29,19 @@
 #define ENTRY(i) (i)
 #endif
 
+/* Products go sixteen numbers a round, because llvmpipe has only 65535 rounds for all loops of a work-item
+ * (src/fused/rounds.c; reference.c counts them). The order of the sums is that of one number a round. */
+#define STEP 16
+#define WHOLE(width) ((width) / STEP * STEP)
+
 static float dot_product(__global const clf_storage *x, __global const clf_storage *y, int width)
 {
     float sum = 0.0f;
-    for (int n = 0; n < width; n++)
+    for (int n = 0; n < WHOLE(width); n += STEP)
+#pragma unroll
+        for (int i = 0; i < STEP; i++)
+            sum = clf_fma(clf_load(x, n + i), clf_load(y, n + i), sum);
+    for (int n = WHOLE(width); n < width; n++)
         sum = clf_fma(clf_load(x, n), clf_load(y, n), sum);
     return sum;
 }

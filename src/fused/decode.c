@@ -9,6 +9,7 @@
 enum {
     MOST_ROWS = 16,     /* queries of all heads that share a head of keys */
     MOST_SLICES = 256,
+    SOFTWARE_SLICE = 16384, /* keys: software rasterisers go no further in a work-item (rounds.c) */
     ITEMS = CLF__DECODE_ITEMS
 };
 
@@ -46,7 +47,9 @@ static int64_t choose_slice(const clf_device *device, const clf__fused_problem *
     int64_t slices = (wanted + matrices - 1) / matrices;
 
     slices = slices > MOST_SLICES ? MOST_SLICES : slices < 1 ? 1 : slices;
-    const int64_t keys = (s.keys + slices - 1) / slices;
+    int64_t keys = (s.keys + slices - 1) / slices;
+    if (clf_device_get_info(device)->software && keys > SOFTWARE_SLICE)
+        keys = SOFTWARE_SLICE;
     return keys < kernel->fewest ? kernel->fewest : (keys + kernel->unit - 1) / kernel->unit * kernel->unit;
 }
 

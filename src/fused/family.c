@@ -259,6 +259,8 @@ static bool can_do(const clf_device *device, const clf__fused_family *family, co
         (void)snprintf(why, size, "the values of a head are %lld wide: 1 to %d are possible", (long long)width, widest);
         return false;
     }
+    if ((passes & CLF_BACKWARD) && !clf__fused_rounds_fit(device, clf__fused_grad_mask_rounds(problem), why, size))
+        return false;
     if (family->reads_packed || !clf__fused_is_packed(problem))
         return family->supports(device, problem, passes, why, size);
     return clf__fused_unpack_fits(problem, why, size) && is_possible(&plain, passes, why, size) &&

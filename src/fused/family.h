@@ -117,6 +117,12 @@ clf_status         clf__fused_find_lost(clf_run *run, const clf__fused *fused, c
 /* Is a grid of groups of `items` for `rows` rows each within what devices count in? */
 bool clf__fused_grid_fits(const clf__fused_problem *problem, int rows, int items, char *why, size_t size);
 
+/* Does the device see loops of so many rounds a work-item to their end? How many rows of keys, or of queries, at most pass
+ * by a group that owns `own` rows of the others; the rounds of the gradient of a mask. */
+bool   clf__fused_rounds_fit(const clf_device *device, double rounds, char *why, size_t size);
+double clf__fused_passing(const clf__fused_problem *problem, bool queries, int own);
+double clf__fused_grad_mask_rounds(const clf__fused_problem *problem);
+
 /* A one-dimensional grid: a group of `items` for every `rows` of `count`, in every head of q, or of k. */
 clf_status clf__fused_launch_rows(clf_run *run, const clf_binder *binder, const clf__fused_problem *problem,
                                   int64_t count, int rows, int items);

@@ -100,6 +100,55 @@ static const tile *choose(const clf_device *device, const clf__fused_problem *pr
     return last;
 }
 
+static double ceiling(int64_t count, int64_t of)
+{
+    return (double)((count + of - 1) / of);
+}
+
+/* Rounds of a work-item's loops, each with the one that finds its end, or two where work-items differ: tile_product and
+ * add_weighted of portable_tile.cl for so wide operands, and what every score passes. */
+static double product_rounds(const tile *t, int64_t width)
+{
+    const double load = ceiling(t->depth * t->rows / t->vector, items_of(t)) +
+                        ceiling(t->depth * t->columns / t->vector, items_of(t)) + 4;
+
+    return ceiling(width, t->depth) * (load + t->depth + 2) + 1;
+}
+
+static double weighted_rounds(const tile *t, int64_t width)
+{
+    const double load = ceiling((int64_t)t->steps * padded(t, (int)width) / t->vector, items_of(t)) + 2;
+
+    return ceiling(t->columns, t->steps) * (load + t->steps + 2) + 1;
+}
+
+static double score_rounds(const tile *t, const clf__fused_problem *p, bool always)
+{
+    const double look = ceiling((int64_t)t->rows * t->columns, items_of(t)) + 1;
+
+    return (always ? look : 0) + (p->dropout > 0 ? look / 4 + 1 : 0);
+}
+
+/* Of the longest of a pass's kernels, a work-item: tiles that pass by, those at edges, and what is done once. */
+static double rounds_of(const tile *t, const clf__fused_problem *p, bool backward)
+{
+    const clf__fused_shape s = clf__fused_shape_of(p);
+    const bool edges_alone = !p->mask.rank && !p->padding.rank && !p->alibi.rank && p->softcap == 0 && !p->score_mod &&
+                             !p->mask_mod && !p->blocks;
+    const double looked = score_rounds(t, p, true), score = score_rounds(t, p, !edges_alone), edges = 6 * looked + 512;
+    const double each = 1 + product_rounds(t, s.width);
+    const double keys = clf__fused_passing(p, false, t->rows) / t->columns + 2;
+    const double queries = clf__fused_passing(p, true, t->rows) / t->columns + 2;
+    const double both = each + product_rounds(t, s.value_width) + weighted_rounds(t, s.width);
+
+    if (!backward)
+        return keys * (each + score + t->columns / t->across + 1 + weighted_rounds(t, s.value_width)) + edges;
+    const double of_queries = keys * (both + score) + edges;
+    /* the last keys have an edge at every query */
+    const double of_keys = clf__fused_groups(p) * (queries * (both + looked + weighted_rounds(t, s.value_width)) + edges);
+    return of_queries > of_keys ? of_queries : of_keys;
+}
+
 static bool supports(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size)
 {
     const clf_capabilities *has = clf_device_get_capabilities(device);
@@ -112,6 +161,8 @@ static bool supports(const clf_device *device, const clf__fused_problem *problem
             return false;
         }
         if (!clf__fused_grid_fits(problem, t->rows < 64 ? t->rows : 64, items_of(t) > 64 ? items_of(t) : 64, why, size))
+            return false;
+        if (!clf__fused_rounds_fit(device, rounds_of(t, problem, pass == 1), why, size))
             return false;
     }
     return true;

@@ -12,9 +12,32 @@ enum {
 
 enum { ROWS = 64 };
 
+/* Rounds of a product of rows, sixteen numbers each and the rest one by one. */
+static double product_rounds(int64_t width)
+{
+    return (double)(width / 16 + width % 16 + 2);
+}
+
+/* Of the longest of a pass's kernels. */
+static double rounds_of(const clf__fused_problem *problem, bool backward)
+{
+    const clf__fused_shape s = clf__fused_shape_of(problem);
+    const double keys = clf__fused_passing(problem, false, 1), queries = clf__fused_passing(problem, true, 1);
+    const double score = 1 + product_rounds(s.width), pieces = (double)((s.value_width + 15) / 16);
+    const double each = score + product_rounds(s.value_width) + product_rounds(s.width);
+    const double once = (double)(3 * s.width + 3 * s.value_width);
+
+    if (!backward)
+        return keys * ((2 + pieces) * score + (double)(s.value_width % 16) + 1) + once;
+    const double of_keys = clf__fused_groups(problem) * (queries * (each + product_rounds(s.value_width)) + 1) + once;
+    return keys * each + once > of_keys ? keys * each + once : of_keys;
+}
+
 static bool supports(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size)
 {
-    (void)device, (void)passes;
+    for (int pass = 0; pass < (passes & CLF_BACKWARD ? 2 : 1); pass++)
+        if (!clf__fused_rounds_fit(device, rounds_of(problem, pass == 1), why, size))
+            return false;
     if ((clf__fused_features_of(problem) & CLF__FUSED_ZERO_KEYS) &&
         (problem->mask.rank > 0 || problem->padding.rank > 0 || problem->mask_mod || problem->causal ||
          problem->alibi.rank > 0 || problem->score_mod)) {

@@ -32,3 +32,27 @@ Test(fused_heads, refusals)
 {
     for_each_device(check_refusals);
 }
+
+/* What takes more rounds than software rasterisers go is refused there, and the naive family spares them. */
+static void check_rounds(clf_device *device)
+{
+    static const job naive = { .name = "eight heads to one", .family = "reference", .batch = 1, .heads = 8, .k_heads = 1,
+                               .queries = 130, .keys = 2, .width = 64, .value_width = 64 };
+    static const job long_ones[] = {
+        { .name = "many keys", .batch = 1, .heads = 1, .k_heads = 1, .queries = 1, .keys = 50000, .width = 64,
+          .value_width = 64, .forward_only = true, .family = "portable" },
+        { .name = "many queries of eight heads", .batch = 1, .heads = 8, .k_heads = 1, .queries = 4096, .keys = 2,
+          .width = 64, .value_width = 64 },
+    };
+
+    if (!clf_device_get_info(device)->software)
+        return;
+    check_job(device, &naive);
+    for (size_t i = 0; i < sizeof long_ones / sizeof long_ones[0]; i++)
+        expect_refused(device, &long_ones[i], "rounds");
+}
+
+Test(fused_heads, software_rasterisers)
+{
+    for_each_device(check_rounds);
+}
