@@ -3,13 +3,9 @@
  * have the bits that it has in a small problem, so no place was cut to 32 bits.
  *
  * For GPUs of some 52 GiB and more. CLF_LARGE_HEADS=12, say, is the same with so many heads of keys, on any device. */
-#include "../unit/devices.h"
-#include "fused/fused.h"
-#include <clformers/clformers.h>
+#include "fused_whole.h"
 #include <math.h>
-#include <string.h>
 
-enum { Q, K, V, GRAD_OUT, OUT, LSE, GRAD_Q, GRAD_K, GRAD_V, TENSORS }; /* results from OUT on */
 enum { WIDTH = 64, PLACES = 4, ZEROS = PLACES, KINDS };                /* of groups of heads */
 
 /* No powers of 2, so that tiles are not full and heads lie across the limits. */
@@ -23,37 +19,20 @@ static const shape shapes[] = {
 };
 
 typedef struct large {
-    clf_device         *device;
-    const shape        *s;
-    const char         *family;
-    int64_t             k_heads;
-    clf_fused_attention p;
-    clf_plan           *plan;
-    clf_buffer          buffer[2]; /* workspace, saved */
+    whole        w;
+    const shape *s;
+    const char  *family;
+    int64_t      k_heads;
 } large;
 
 typedef void *answers[TENSORS][KINDS]; /* results of a group */
 
 static int families_run;
 
-static bool went_well(clf_status status, const char *doing)
-{
-    cr_expect_eq(status, CLF_SUCCESS, "%s: %s", doing, clf_error_message());
-    return status == CLF_SUCCESS;
-}
-
-static clf_tensor *tensor_of(large *r, int i)
-{
-    clf_fused_attention *p = &r->p;
-    clf_tensor *const all[TENSORS] = { &p->q, &p->k, &p->v, &p->grad_out, &p->out, &p->lse, &p->grad_q, &p->grad_k,
-                                       &p->grad_v };
-    return all[i];
-}
-
 /* What of tensor i belongs to head g of k, and its bytes. */
 static clf_tensor group_of(large *r, int i, int64_t g, size_t *bytes)
 {
-    const clf_tensor *t = tensor_of(r, i);
+    const clf_tensor *t = tensor_of(&r->w, i);
     const int64_t     count = clf_tensor_elements(t) / r->k_heads;
     clf_tensor        part = clf_tensor_view(t->mem, t->dtype, 1, &count);
 
@@ -64,112 +43,40 @@ static clf_tensor group_of(large *r, int i, int64_t g, size_t *bytes)
 
 static clf_status plan(large *r)
 {
-    const clf_plan_options options = { .size = sizeof options, .family = r->family, .passes = CLF_FORWARD | CLF_BACKWARD };
     const int64_t q[4] = { 1, r->k_heads * r->s->group, r->s->queries, WIDTH }, k[4] = { 1, r->k_heads, r->s->keys, WIDTH };
 
-    r->p = (clf_fused_attention){ .size = sizeof r->p };
-    for (int i = 0; i < TENSORS; i++)
-        *tensor_of(r, i) = clf_tensor_view(NULL, i == LSE ? CLF_F32 : CLF_F16, i == LSE ? 3 : 4,
-                                           i == K || i == V || i >= GRAD_K ? k : q);
-    return clf_fused_attention_plan(r->device, &r->p, &options, &r->plan);
+    return plan_whole(&r->w, CLF_F16, q, k, r->family);
 }
-
-/* ---- memory ---------------------------------------------------------------------------------------------- */
 
 /* Does all of it fit, with what the pool adds to sizes? */
 static bool has_room(large *r)
 {
-    const clf_plan_info info = clf_plan_get_info(r->plan);
+    const clf_plan_info info = clf_plan_get_info(r->w.plan);
     uint64_t all = 0, largest = 0;
 
     for (int i = 0; i < TENSORS + 2; i++) {
-        const uint64_t bytes = i < TENSORS ? clf_tensor_end(tensor_of(r, i)) : i > TENSORS ? info.saved_bytes :
+        const uint64_t bytes = i < TENSORS ? clf_tensor_end(tensor_of(&r->w, i)) : i > TENSORS ? info.saved_bytes :
                                info.workspace_bytes;
         all += bytes + bytes / 8;
         largest = bytes + bytes / 8 > largest ? bytes + bytes / 8 : largest;
     }
-    return all <= clf_device_get_info(r->device)->global_memory &&
-           largest <= clf_device_get_capabilities(r->device)->max_allocation;
-}
-
-/* From the host: behind fills of so much NVIDIA's driver 580 answers CL_OUT_OF_RESOURCES. */
-static bool fill(const large *r, cl_mem mem, uint64_t bytes, int byte)
-{
-    const uint64_t piece = UINT64_C(1) << 28;
-    void          *block = malloc((size_t)piece);
-    cl_int         error = block ? CL_SUCCESS : CL_OUT_OF_HOST_MEMORY;
-
-    if (block)
-        memset(block, byte, (size_t)piece);
-    for (uint64_t at = 0; at < bytes && !error; at += piece)
-        error = clEnqueueWriteBuffer(clf_device_queue(r->device), mem, CL_TRUE, (size_t)at,
-                                     (size_t)(bytes - at < piece ? bytes - at : piece), block, 0, NULL, NULL);
-    free(block);
-    cr_expect_eq(error, CL_SUCCESS, "filling: %d", error);
-    return !error;
-}
-
-/* Zeros in what is read, NaN in what is written. */
-static bool allocate(large *r)
-{
-    const clf_plan_info info = clf_plan_get_info(r->plan);
-    const uint64_t      bytes[2] = { info.workspace_bytes, info.saved_bytes };
-    bool                well = true;
-
-    for (int i = 0; i < TENSORS && well; i++) {
-        const clf_tensor like = *tensor_of(r, i);
-        clf_tensor      *t = tensor_of(r, i);
-        well = went_well(clf_tensor_alloc(r->device, like.dtype, like.rank, like.shape, t), "allocating") &&
-               fill(r, t->mem, clf_tensor_end(t), i < OUT ? 0 : 0xff);
-    }
-    for (int i = 0; i < 2 && well; i++) {
-        r->buffer[i].bytes = bytes[i];
-        well = !bytes[i] || (went_well(clf_pool_acquire(r->device, bytes[i], &r->buffer[i].mem), "allocating") &&
-                             fill(r, r->buffer[i].mem, bytes[i], 0xff));
-    }
-    return well;
-}
-
-static void end(large *r)
-{
-    for (int i = 0; i < TENSORS; i++)
-        if (tensor_of(r, i)->mem)
-            clf_tensor_free(r->device, tensor_of(r, i));
-    for (int i = 0; i < 2; i++)
-        if (r->buffer[i].mem)
-            clf_pool_release(r->device, r->buffer[i].mem, NULL);
-    clf_plan_release(r->plan);
-    clf_pool_trim(r->device, 0);
+    return all <= clf_device_get_info(r->w.device)->global_memory &&
+           largest <= clf_device_get_capabilities(r->w.device)->max_allocation;
 }
 
 /* ---- running and comparing ------------------------------------------------------------------------------- */
 
 /* The same numbers at a place in every problem of a shape. */
-static bool write_random(large *r, int i, int place, int64_t g)
-{
-    size_t           bytes;
-    const clf_tensor part = group_of(r, i, g, &bytes);
-    uint16_t        *numbers = malloc(bytes);
-    uint32_t         state = (uint32_t)(place * TENSORS + i);
-
-    for (size_t n = 0; numbers && n < bytes / sizeof *numbers; n++) {
-        state = 1664525u * state + 1013904223u;
-        numbers[n] = clf_float_to_half((float)((double)state / 4294967296.0 - 0.5) * 3);
-    }
-    const bool well = numbers && went_well(clf_tensor_write(r->device, &part, numbers), "writing");
-    free(numbers);
-    return well;
-}
-
 static bool run(large *r, const int64_t *at)
 {
-    const clf_buffer *b = r->buffer;
-    bool              well = allocate(r);
+    bool well = allocate_whole(&r->w);
 
-    for (int n = 0; n < OUT * PLACES && well; n++)
-        well = write_random(r, n / PLACES, n % PLACES, at[n % PLACES]);
-    return well && went_well(clf_fused_attention_forward(r->plan, &r->p, b[0], b[1], NULL, 0, NULL, NULL), "forward") &&
-           went_well(clf_fused_attention_backward(r->plan, &r->p, b[0], b[1], NULL, 0, NULL, NULL), "backward");
+    for (int n = 0; n < OUT * PLACES && well; n++) {
+        size_t           bytes;
+        const clf_tensor part = group_of(r, n / PLACES, at[n % PLACES], &bytes);
+        well = write_random(&r->w, &part, (uint32_t)(n % PLACES * TENSORS + n / PLACES));
+    }
+    return well && run_whole(&r->w);
 }
 
 /* How many are no numbers, or, of zeros, not what those give. */
@@ -189,8 +96,8 @@ static size_t wrong_numbers(const large *r, int i, int kind, const void *numbers
 static bool run_small(const large *like, answers a)
 {
     static const int64_t at[KINDS] = { 0, 1, 2, 3, 4 };
-    const int64_t twice = 2 * (int64_t)clf_device_get_info(like->device)->compute_units;
-    large r = { .device = like->device, .s = like->s, .family = like->family, .k_heads = twice < KINDS ? KINDS : twice };
+    const int64_t twice = 2 * (int64_t)clf_device_get_info(like->w.device)->compute_units;
+    large r = { .w.device = like->w.device, .s = like->s, .family = like->family, .k_heads = twice < KINDS ? KINDS : twice };
     bool  well = went_well(plan(&r), "planning") && run(&r, at);
 
     for (int i = OUT; i < TENSORS; i++)
@@ -198,13 +105,13 @@ static bool run_small(const large *like, answers a)
             size_t           bytes;
             const clf_tensor part = group_of(&r, i, at[kind], &bytes);
             a[i][kind] = malloc(bytes);
-            well = a[i][kind] && went_well(clf_tensor_read(r.device, &part, a[i][kind]), "reading");
+            well = a[i][kind] && went_well(clf_tensor_read(r.w.device, &part, a[i][kind]), "reading");
             if (well)
                 cr_expect(wrong_numbers(&r, i, kind, a[i][kind], bytes) == 0 &&
                               (kind == ZEROS || memcmp(a[i][kind], a[i][ZEROS], bytes) != 0),
                           "%s: tensor %d, kind %d: wrong in a small problem", r.family, i, kind);
         }
-    end(&r);
+    end_whole(&r.w);
     return well;
 }
 
@@ -222,13 +129,13 @@ static void compare(large *r, int i, const int64_t *at, answers a)
         while (kind < PLACES && at[kind] != g)
             kind++;
         part = group_of(r, i, g, &bytes);
-        well = went_well(clf_tensor_read(r->device, &part, got), "reading");
+        well = went_well(clf_tensor_read(r->w.device, &part, got), "reading");
         if (well && memcmp(got, a[i][kind], bytes) != 0 && wrong++ == 0)
             first = g;
     }
     free(got);
     cr_expect(well && wrong == 0, "%s, %s, %d heads of q to one: %lld of %lld groups of tensor %d are wrong, first %lld",
-              clf_device_get_info(r->device)->name, r->family, (int)r->s->group, (long long)wrong, (long long)r->k_heads, i,
+              clf_device_get_info(r->w.device)->name, r->family, (int)r->s->group, (long long)wrong, (long long)r->k_heads, i,
               (long long)first);
 }
 
@@ -237,7 +144,7 @@ static void check_family(clf_device *device, const shape *s, const char *family,
     const int64_t longest = s->group * s->queries > s->keys ? s->group * s->queries : s->keys;
     const int64_t limit = k_heads == s->k_heads ? (INT64_C(1) << 32) / (longest * WIDTH) : k_heads - 3;
     const int64_t at[PLACES] = { 0, limit / 2, limit, k_heads - 1 };
-    large         r = { .device = device, .s = s, .family = family, .k_heads = k_heads };
+    large         r = { .w.device = device, .s = s, .family = family, .k_heads = k_heads };
     answers       a = { { NULL } };
 
     if (plan(&r) == CLF_SUCCESS && has_room(&r)) {
@@ -246,7 +153,7 @@ static void check_family(clf_device *device, const shape *s, const char *family,
         for (int i = OUT; i < TENSORS && well; i++)
             compare(&r, i, at, a);
     }
-    end(&r);
+    end_whole(&r.w);
     for (int i = 0; i < TENSORS * KINDS; i++)
         free(a[i / KINDS][i % KINDS]);
 }
