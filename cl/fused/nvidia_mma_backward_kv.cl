@@ -177,8 +177,8 @@ void clf_fused_backward_kv_nvidia_mma(__global const clf_storage *q, long4 q_at,
     const int begin_at = clf_first_query(k_first, shape.s2, shape.s4) / CLF_COLUMNS;
     const int k_last = min(k_first + ROWS, shape.s3) - 1;
     const int steps = (clf_queries_end(k_last, shape) + CLF_COLUMNS - 1) / CLF_COLUMNS;
-    const int all = clf_first_query(k_last, shape.s2, shape.s4);
-    const int plain = LOOK_AT_ALL ? steps : (all + CLF_COLUMNS - 1) / CLF_COLUMNS;
+    const int all_from = clf_first_query(k_last, shape.s2, shape.s4);
+    const int plain = LOOK_AT_ALL ? steps : (all_from + CLF_COLUMNS - 1) / CLF_COLUMNS;
 
     load_tile(&keys, k_first, ROWS, D, item, k_tile);
     load_tile(&values, k_first, ROWS, E, item, v_tile);

@@ -137,8 +137,8 @@ void clf_fused_decode_portable(__global const clf_storage *q, long4 q_at,
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int n = item; n < CLF_ROWS * (CLF_ITEMS / PARTS); n += CLF_ITEMS) {
                 const int r = n / (CLF_ITEMS / PARTS), mine = n % (CLF_ITEMS / PARTS);
-                __local const float *part = parts + r * CLF_ITEMS + mine * PARTS;
-                const float4 x = vload4(0, part) + vload4(1, part);
+                __local const float *products = parts + r * CLF_ITEMS + mine * PARTS;
+                const float4 x = vload4(0, products) + vload4(1, products);
                 const int one = min(r, rows - 1);
                 float score = (x.x + x.y) + (x.z + x.w);
                 score = clf_score(score, b, head * slice.x + one / shape.s2, one % shape.s2, first + j + mine, shape,
