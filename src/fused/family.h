@@ -117,9 +117,11 @@ clf_status         clf__fused_find_lost(clf_run *run, const clf__fused *fused, c
 /* Is a grid of groups of `items` for `rows` rows each within what devices count in? */
 bool clf__fused_grid_fits(const clf__fused_problem *problem, int rows, int items, char *why, size_t size);
 
-/* Does the device see loops of so many rounds a work-item to their end? How many rows of keys, or of queries, at most pass
- * by a group that owns `own` rows of the others; the rounds of the gradient of a mask. */
+/* Does the device see loops of so many rounds a work-item to their end? How many blocks a count makes; how many rows of
+ * keys, or of queries, at most pass by a group that owns `own` rows of the others; the rounds of the gradient of a
+ * mask. */
 bool   clf__fused_rounds_fit(const clf_device *device, double rounds, char *why, size_t size);
+double clf__fused_blocks_of(int64_t count, int64_t block);
 double clf__fused_passing(const clf__fused_problem *problem, bool queries, int own);
 double clf__fused_grad_mask_rounds(const clf__fused_problem *problem);
 

@@ -100,31 +100,26 @@ static const tile *choose(const clf_device *device, const clf__fused_problem *pr
     return last;
 }
 
-static double ceiling(int64_t count, int64_t of)
-{
-    return (double)((count + of - 1) / of);
-}
-
 /* Rounds of a work-item's loops, each with the one that finds its end, or two where work-items differ: tile_product and
  * add_weighted of portable_tile.cl for so wide operands, and what every score passes. */
 static double product_rounds(const tile *t, int64_t width)
 {
-    const double load = ceiling(t->depth * t->rows / t->vector, items_of(t)) +
-                        ceiling(t->depth * t->columns / t->vector, items_of(t)) + 4;
+    const double load = clf__fused_blocks_of(t->depth * t->rows / t->vector, items_of(t)) +
+                        clf__fused_blocks_of(t->depth * t->columns / t->vector, items_of(t)) + 4;
 
-    return ceiling(width, t->depth) * (load + t->depth + 2) + 1;
+    return clf__fused_blocks_of(width, t->depth) * (load + t->depth + 2) + 1;
 }
 
 static double weighted_rounds(const tile *t, int64_t width)
 {
-    const double load = ceiling((int64_t)t->steps * padded(t, (int)width) / t->vector, items_of(t)) + 2;
+    const double load = clf__fused_blocks_of((int64_t)t->steps * padded(t, (int)width) / t->vector, items_of(t)) + 2;
 
-    return ceiling(t->columns, t->steps) * (load + t->steps + 2) + 1;
+    return clf__fused_blocks_of(t->columns, t->steps) * (load + t->steps + 2) + 1;
 }
 
 static double score_rounds(const tile *t, const clf__fused_problem *p, bool always)
 {
-    const double look = ceiling((int64_t)t->rows * t->columns, items_of(t)) + 1;
+    const double look = clf__fused_blocks_of((int64_t)t->rows * t->columns, items_of(t)) + 1;
 
     return (always ? look : 0) + (p->dropout > 0 ? look / 4 + 1 : 0);
 }
@@ -140,9 +135,10 @@ static double rounds_of(const tile *t, const clf__fused_problem *p, bool backwar
     const double keys = clf__fused_passing(p, false, t->rows) / t->columns + 2;
     const double queries = clf__fused_passing(p, true, t->rows) / t->columns + 2;
     const double both = each + product_rounds(t, s.value_width) + weighted_rounds(t, s.width);
+    const int share = t->columns / t->across;
 
     if (!backward)
-        return keys * (each + score + t->columns / t->across + 1 + weighted_rounds(t, s.value_width)) + edges;
+        return keys * (each + score + share + 1 + weighted_rounds(t, s.value_width)) + edges;
     const double of_queries = keys * (both + score) + edges;
     /* the last keys have an edge at every query */
     const double of_keys = clf__fused_groups(p) * (queries * (both + looked + weighted_rounds(t, s.value_width)) + edges);

@@ -15,7 +15,8 @@ enum { ROWS = 64 };
 /* Rounds of a product of rows, sixteen numbers each and the rest one by one. */
 static double product_rounds(int64_t width)
 {
-    return (double)(width / 16 + width % 16 + 2);
+    const int64_t rounds = width / 16 + width % 16 + 2;
+    return (double)rounds;
 }
 
 /* Of the longest of a pass's kernels. */
@@ -23,7 +24,7 @@ static double rounds_of(const clf__fused_problem *problem, bool backward)
 {
     const clf__fused_shape s = clf__fused_shape_of(problem);
     const double keys = clf__fused_passing(problem, false, 1), queries = clf__fused_passing(problem, true, 1);
-    const double score = 1 + product_rounds(s.width), pieces = (double)((s.value_width + 15) / 16);
+    const double score = 1 + product_rounds(s.width), pieces = clf__fused_blocks_of(s.value_width, 16);
     const double each = score + product_rounds(s.value_width) + product_rounds(s.width);
     const double once = (double)(3 * s.width + 3 * s.value_width);
 

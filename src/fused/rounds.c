@@ -15,6 +15,12 @@ bool clf__fused_rounds_fit(const clf_device *device, double rounds, char *why, s
     return false;
 }
 
+double clf__fused_blocks_of(int64_t count, int64_t block)
+{
+    const int64_t blocks = (count + block - 1) / block;
+    return (double)blocks;
+}
+
 double clf__fused_passing(const clf__fused_problem *problem, bool queries, int own)
 {
     const clf__fused_shape s = clf__fused_shape_of(problem);
@@ -29,14 +35,14 @@ double clf__fused_grad_mask_rounds(const clf__fused_problem *problem)
 {
     const clf__fused_shape s = clf__fused_shape_of(problem);
     const int64_t *own = problem->grad_mask.shape;
-    const double pieces = (double)((s.width + 15) / 16 + (s.value_width + 15) / 16);
+    const double pieces = clf__fused_blocks_of(s.width, 16) + clf__fused_blocks_of(s.value_width, 16);
     double tiles = 1;
 
     if (problem->grad_mask.rank == 0)
         return 0;
     tiles *= own[0] < s.batch ? (double)s.batch : 1;
     tiles *= own[1] < s.heads ? (double)s.heads : 1;
-    tiles *= own[2] < s.queries ? (double)(s.queries / MASK_TILE + 1) : 1;
-    tiles *= own[3] < s.keys ? (double)(s.keys / MASK_TILE + 1) : 1;
+    tiles *= own[2] < s.queries ? clf__fused_blocks_of(s.queries, MASK_TILE) + 1 : 1;
+    tiles *= own[3] < s.keys ? clf__fused_blocks_of(s.keys, MASK_TILE) + 1 : 1;
     return tiles * (20 * pieces + 8);
 }
