@@ -1,6 +1,7 @@
 /* A problem of clf_fused_attention, both passes, in the memory of a device: for tests that compare whole results to the
  * bit. */
 #include "../unit/devices.h"
+#include "kit.h"
 #include "fused/fused.h"
 #include <clformers/clformers.h>
 #include <string.h>
@@ -44,7 +45,7 @@ static inline clf_status plan_whole(whole *r, clf_dtype dtype, const int64_t q[4
 /* From the host: behind fills of so much NVIDIA's driver 580 answers CL_OUT_OF_RESOURCES. */
 static inline bool fill(const whole *r, cl_mem mem, uint64_t bytes, int byte)
 {
-    const uint64_t piece = UINT64_C(1) << 28;
+    const uint64_t most = UINT64_C(1) << 28, piece = bytes < most ? bytes : most;
     void          *block = malloc((size_t)piece);
     cl_int         error = block ? CL_SUCCESS : CL_OUT_OF_HOST_MEMORY;
 
@@ -98,8 +99,7 @@ static inline bool write_random(const whole *r, const clf_tensor *t, uint32_t se
     char        *numbers = malloc(count * clf_dtype_size(t->dtype));
 
     for (size_t n = 0; numbers && n < count; n++) {
-        seed = 1664525u * seed + 1013904223u;
-        const float    x = (float)((double)seed / 4294967296.0 - 0.5) * 3;
+        const float    x = (float)(3 * clf__kit_uniform(seed, n) - 1.5);
         const uint16_t half = t->dtype == CLF_F16 ? clf_float_to_half(x) : clf_float_to_bfloat16(x);
         memcpy(numbers + n * clf_dtype_size(t->dtype), t->dtype == CLF_F32 ? (const void *)&x : &half,
                clf_dtype_size(t->dtype));
