@@ -1,8 +1,12 @@
 /* clf_bench_gemm: matrix products of one device against OpenBLAS's sgemm with as many threads as the device has
  * compute units, call by call in turns, so that both see the same machine.
  *
- *     clf_bench_gemm [<device> [<providers> [<dtype> [<part of a shape's name>]]]]
+ *     clf_bench_gemm [<device> [<providers> [<dtype> [<part of a shape's name, or a shape of one's own>]]]]
  *     clf_bench_gemm pocl vector,clblast f32 512x2048
+ *     clf_bench_gemm nvidia nvidia_mma f16 4096x4096x4096
+ *
+ * Devices that are no CPUs are timed by wall clock, several calls behind each other at a time, and compared with nobody
+ * here: peers/torch_matmul.py does that.
  */
 #include "bench.h"
 #include "clocks.h"
@@ -15,7 +19,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { LEAST_REPEATS = 9, MOST_REPEATS = 101 };
+enum { LEAST_REPEATS = 9, MOST_REPEATS = 101, CALLS = 10 /* at a time, where the queue is another processor's */ };
 
 /* M x N x K, the batch, and what is stored turned. */
 typedef struct shape {
@@ -35,6 +39,7 @@ typedef struct bench {
     clf__bench_blas blas;
     bool            compared; /* with OpenBLAS */
     int             threads;
+    int             calls; /* behind each other, of ours between two looks at the clock */
     float          *a, *b, *c; /* what OpenBLAS multiplies */
 } bench;
 
@@ -58,10 +63,17 @@ static clf__bench_clocks run_openblas(const bench *bench, const shape *s, int th
 static clf__bench_clocks run_ours(const bench *bench, gemm_fixture *fixture, clf_status *status)
 {
     const clf__bench_clocks start = clf__bench_clocks_now();
+    clf__bench_clocks spent;
 
-    if ((*status = gemm_enqueue(fixture, NULL)) == CLF_SUCCESS)
+    *status = CLF_SUCCESS;
+    for (int i = 0; i < bench->calls && *status == CLF_SUCCESS; i++)
+        *status = gemm_enqueue(fixture, NULL);
+    if (*status == CLF_SUCCESS)
         *status = (clf_status)clFinish(clf_device_queue(bench->device));
-    return clf__bench_clocks_since(start);
+    spent = clf__bench_clocks_since(start);
+    spent.wall /= bench->calls;
+    spent.cpu /= bench->calls;
+    return spent;
 }
 
 typedef struct samples {
@@ -172,10 +184,56 @@ done:
     return status;
 }
 
+/* Has its name, which is written to `text`, the part asked for? */
+static bool wants(const shape *s, const char *part, char *text, size_t size)
+{
+    (void)snprintf(text, size, "%dx%dx%d batch %d %c%c", s->m, s->n, s->k, s->batch, s->turned_a ? 'T' : 'N',
+                   s->turned_b ? 'T' : 'N');
+    return !part || strstr(text, part);
+}
+
+/* A shape of one's own: three extents that are no part of a name in the table. */
+static bool is_own(const char *text, shape *own)
+{
+    char name[64];
+
+    if (!text || sscanf(text, "%dx%dx%d", &own->m, &own->n, &own->k) != 3 || own->m < 1 || own->n < 1 || own->k < 1)
+        return false;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        if (wants(&shapes[i], text, name, sizeof name))
+            return false;
+    return true;
+}
+
+static clf_status run_wanted(bench *bench, const shape *all, size_t count, const char *part, clf_dtype dtype,
+                             char *providers)
+{
+    clf_status status = CLF_SUCCESS;
+    char text[64];
+
+    for (const shape *s = all; s < all + count && status == CLF_SUCCESS; s++)
+        if (wants(s, part, text, sizeof text)) {
+            printf("%s\n", text);
+            status = run_shape(bench, s, dtype, providers);
+        }
+    return status;
+}
+
+/* Room for the largest operand of a shape. */
+static size_t room_for(const shape *s)
+{
+    const size_t m = (size_t)s->m, n = (size_t)s->n, k = (size_t)s->k, a = m * k, b = k * n, c = m * n;
+
+    return (size_t)s->batch * (a > b ? (a > c ? a : c) : (b > c ? b : c)) * sizeof(float);
+}
+
 int main(int argc, char **argv)
 {
     const clf_dtype dtype = clf_dtype_from_name(argc > 3 ? argv[3] : "F32");
-    const size_t largest = (size_t)2048 * 2048 * 8 * sizeof(float);
+    const char *part = argc > 4 ? argv[4] : NULL;
+    shape own = { .batch = 1 };
+    const bool alone = is_own(part, &own);
+    const size_t largest = alone ? room_for(&own) : (size_t)2048 * 2048 * 8 * sizeof(float);
     bench bench = { .a = malloc(largest), .b = malloc(largest), .c = malloc(largest) };
     char providers[64] = "";
     clf_status status = CLF_OUT_OF_HOST_MEMORY;
@@ -185,20 +243,13 @@ int main(int argc, char **argv)
         *comma++ = '\0';
     if (bench.a && bench.b && bench.c && (status = clf_device_open(argc > 1 ? argv[1] : NULL, &bench.device)) == 0) {
         const clf_device_info *info = clf_device_get_info(bench.device);
+        const bool cpu = info->type & CL_DEVICE_TYPE_CPU;
         bench.threads = info->compute_units;
-        if (info->type & CL_DEVICE_TYPE_CPU)
-            bench.compared = clf__bench_blas_open(&bench.blas);
+        bench.calls = cpu ? 1 : CALLS;
+        bench.compared = cpu && clf__bench_blas_open(&bench.blas);
         printf("%s, %s\n", info->name, clf_dtype_name(dtype));
-        for (size_t i = 0; i < sizeof shapes / sizeof shapes[0] && status == CLF_SUCCESS; i++) {
-            const shape *s = &shapes[i];
-            char text[64];
-            (void)snprintf(text, sizeof text, "%dx%dx%d batch %d %c%c", s->m, s->n, s->k, s->batch,
-                           s->turned_a ? 'T' : 'N', s->turned_b ? 'T' : 'N');
-            if (argc > 4 && !strstr(text, argv[4]))
-                continue;
-            printf("%s\n", text);
-            status = run_shape(&bench, s, dtype, providers);
-        }
+        status = alone ? run_wanted(&bench, &own, 1, NULL, dtype, providers)
+                       : run_wanted(&bench, shapes, sizeof shapes / sizeof *shapes, part, dtype, providers);
     }
     if (status)
         fprintf(stderr, "clf_bench_gemm: %s\n", clf_error_message());
