@@ -121,16 +121,20 @@ CLF_INLINE void add_wild(float *sum, const uint *p, uint wild0, uint wild1)
     } while (0)
 
 /* Two neighbouring columns of a row, as far as there are so many. */
-CLF_INLINE void store_pair(float x, float y, __global clf_storage *p, int row, int column, int width)
+CLF_INLINE void store_pair(float x, float y, __global clf_result *p, int row, int column, int width)
 {
-    __global clf_storage *to = p + row + column;
-    if (column + 1 < width && ((ulong)to & 3) == 0) {
+    __global clf_result *to = p + row + column;
+    if (column + 1 < width && ((ulong)to & (2 * sizeof *to - 1)) == 0) {
+#if CLF_RESULT == CLF_F32
+        *(__global float2 *)to = (float2)(x, y);
+#else
         *(__global uint *)to = clf_nv_pack(x, y);
+#endif
     } else {
         if (column < width)
-            clf_store(x, to, 0);
+            clf_store_result(x, to, 0);
         if (column + 1 < width)
-            clf_store(y, to, 1);
+            clf_store_result(y, to, 1);
     }
 }
 

@@ -116,7 +116,7 @@ CLF_INLINE void soften(float s[CLF_TALL][CLF_COLUMNS / 8][4], float scale, state
 /* Writes the rows of out, what rounding took from them (`rest` has contiguous rows), and lse. `row` is this lane's
  * first one. A sink joins the sums here, where its weight need not fit f16. */
 CLF_INLINE void finish(const state *own, float factor, float sink, int row, int lane, int rows, int width,
-                       __global clf_storage *out, int out_step, __global clf_storage *rest, __global float *lse,
+                       __global clf_result *out, int out_step, __global clf_storage *rest, __global float *lse,
                        int lse_step)
 {
 #pragma unroll

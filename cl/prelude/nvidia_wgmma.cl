@@ -19,8 +19,9 @@
 #endif
 
 /* The registers of c, by its columns, and those of weights, by how many a row has; tiles are %[x] and %[y]. */
-#define CLF_NV_C64 \
-    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+#define CLF_NV_C32 \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define CLF_NV_C64 CLF_NV_C32 ", " \
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
 #define CLF_NV_C128 CLF_NV_C64 ", " \
     "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
@@ -34,15 +35,15 @@
     "%120, %121, %122, %123, %124, %125, %126, %127"
 #define CLF_NV_4F(c, i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3])
 #define CLF_NV_8F(c, i) CLF_NV_4F(c, i), CLF_NV_4F(c, i + 4)
-#define CLF_NV_F64(c) CLF_NV_8F(c, 0), CLF_NV_8F(c, 8), CLF_NV_8F(c, 16), CLF_NV_8F(c, 24)
+#define CLF_NV_F32(c) CLF_NV_8F(c, 0), CLF_NV_8F(c, 8)
+#define CLF_NV_F64(c) CLF_NV_F32(c), CLF_NV_8F(c, 16), CLF_NV_8F(c, 24)
 #define CLF_NV_F128(c) CLF_NV_F64(c), CLF_NV_8F(c, 32), CLF_NV_8F(c, 40), CLF_NV_8F(c, 48), CLF_NV_8F(c, 56)
 #define CLF_NV_F176(c) CLF_NV_F128(c), CLF_NV_8F(c, 64), CLF_NV_8F(c, 72), CLF_NV_8F(c, 80)
 #define CLF_NV_F256(c) CLF_NV_F176(c), CLF_NV_8F(c, 88), CLF_NV_8F(c, 96), CLF_NV_8F(c, 104), CLF_NV_8F(c, 112), \
     CLF_NV_8F(c, 120)
 #define CLF_NV_4W(p, a, b, c, d) [w##a] "r"(p[a]), [w##b] "r"(p[b]), [w##c] "r"(p[c]), [w##d] "r"(p[d])
-#define CLF_NV_W64(p) \
-    CLF_NV_4W(p, 0, 1, 2, 3), CLF_NV_4W(p, 4, 5, 6, 7), CLF_NV_4W(p, 8, 9, 10, 11), \
-    CLF_NV_4W(p, 12, 13, 14, 15)
+#define CLF_NV_W32(p) CLF_NV_4W(p, 0, 1, 2, 3), CLF_NV_4W(p, 4, 5, 6, 7)
+#define CLF_NV_W64(p) CLF_NV_W32(p), CLF_NV_4W(p, 8, 9, 10, 11), CLF_NV_4W(p, 12, 13, 14, 15)
 #define CLF_NV_W128(p) \
     CLF_NV_W64(p), CLF_NV_4W(p, 16, 17, 18, 19), CLF_NV_4W(p, 20, 21, 22, 23), \
     CLF_NV_4W(p, 24, 25, 26, 27), CLF_NV_4W(p, 28, 29, 30, 31)
@@ -62,64 +63,75 @@ static ulong clf_nv_tile(uint address, uint block_bytes)
 #define CLF_NV_STEP(N, c, xo, yo, add) \
     "add.s64 a, %[x], " #xo "; add.s64 b, %[y], " #yo ";\n\t" \
     "//@wgmma.mma_async.sync.aligned.m64n" #N "k16." CLF_NV_TYPES " {" c "}, a, b, " #add ", 1, 1, 0, 0;\n\t"
-#define CLF_NV_WEIGHTED_STEP(N, c, w0, w1, w2, w3, yo) \
+#define CLF_NV_WEIGHTED_STEP(N, c, w0, w1, w2, w3, yo, add) \
     "add.s64 b, %[y], " #yo ";\n\t" \
     "//@wgmma.mma_async.sync.aligned.m64n" #N "k16." CLF_NV_TYPES " {" c "}, " \
-    "{%[w" #w0 "], %[w" #w1 "], %[w" #w2 "], %[w" #w3 "]}, b, 1, 1, 1, 1;\n\t"
+    "{%[w" #w0 "], %[w" #w1 "], %[w" #w2 "], %[w" #w3 "]}, b, " #add ", 1, 1, 1;\n\t"
 #define CLF_NV_BEGIN "{ .reg .u64 a, b;\n\t//@wgmma.fence.sync.aligned;\n\t"
 #define CLF_NV_END "//@wgmma.commit_group.sync.aligned;\n\t}"
 
-/* s = x y^T: 64 rows by the rows of y, over the columns of both. Blocks of 64 columns: those of x are 512 apart,
- * those of y as its rows are many. Runs on; clf_nv_product_wait tells when s is there. */
+/* s = x y^T, or s += x y^T: 64 rows by the rows of y, over the columns of both. Blocks of 64 columns: those of x are
+ * 512 apart, those of y as its rows are many. Runs on; clf_nv_product_wait tells when s is there. */
 #define CLF_NV_BLOCK(N, c, xo, yo, add) \
     CLF_NV_STEP(N, c, xo, yo, add) CLF_NV_STEP(N, c, xo + 2, yo + 2, 1) \
     CLF_NV_STEP(N, c, xo + 4, yo + 4, 1) CLF_NV_STEP(N, c, xo + 6, yo + 6, 1)
-#define CLF_NV_BLOCKS64(N, c) CLF_NV_BLOCK(N, c, 0, 0, 0)
-#define CLF_NV_BLOCKS128(N, c) CLF_NV_BLOCKS64(N, c) CLF_NV_BLOCK(N, c, 512, N * 8, 1)
-#define CLF_NV_BLOCKS256(N, c) CLF_NV_BLOCKS128(N, c) \
+#define CLF_NV_BLOCKS64(N, c, add) CLF_NV_BLOCK(N, c, 0, 0, add)
+#define CLF_NV_BLOCKS128(N, c, add) CLF_NV_BLOCKS64(N, c, add) CLF_NV_BLOCK(N, c, 512, N * 8, 1)
+#define CLF_NV_BLOCKS256(N, c, add) CLF_NV_BLOCKS128(N, c, add) \
     CLF_NV_BLOCK(N, c, 1024, N * 16, 1) CLF_NV_BLOCK(N, c, 1536, N * 24, 1)
-#define CLF_NV_SCORES(rows, width) \
-    CLF_INLINE void clf_nv_scores##rows##x##width(float *s, ulong x, ulong y) \
+#define CLF_NV_SCORES(name, rows, width, add) \
+    CLF_INLINE void clf_nv_##name##rows##x##width(float *s, ulong x, ulong y) \
     { \
-        __asm__ volatile(CLF_NV_BEGIN CLF_NV_BLOCKS##width(rows, CLF_NV_C##rows) CLF_NV_END \
+        __asm__ volatile(CLF_NV_BEGIN CLF_NV_BLOCKS##width(rows, CLF_NV_C##rows, add) CLF_NV_END \
                          : CLF_NV_F##rows(s) : [x] "l"(x), [y] "l"(y) : "memory"); \
     }
 
-/* sum += p y: 64 rows by the columns of y, over its rows; weights from registers. */
-#define CLF_NV_STEPS64(N, c) \
-    CLF_NV_WEIGHTED_STEP(N, c, 0, 1, 2, 3, 0) \
-    CLF_NV_WEIGHTED_STEP(N, c, 4, 5, 6, 7, 128) \
-    CLF_NV_WEIGHTED_STEP(N, c, 8, 9, 10, 11, 256) \
-    CLF_NV_WEIGHTED_STEP(N, c, 12, 13, 14, 15, 384)
-#define CLF_NV_STEPS128(N, c) CLF_NV_STEPS64(N, c) \
-    CLF_NV_WEIGHTED_STEP(N, c, 16, 17, 18, 19, 512) \
-    CLF_NV_WEIGHTED_STEP(N, c, 20, 21, 22, 23, 640) \
-    CLF_NV_WEIGHTED_STEP(N, c, 24, 25, 26, 27, 768) \
-    CLF_NV_WEIGHTED_STEP(N, c, 28, 29, 30, 31, 896)
-#define CLF_NV_STEPS176(N, c) CLF_NV_STEPS128(N, c) \
-    CLF_NV_WEIGHTED_STEP(N, c, 32, 33, 34, 35, 1024) \
-    CLF_NV_WEIGHTED_STEP(N, c, 36, 37, 38, 39, 1152) \
-    CLF_NV_WEIGHTED_STEP(N, c, 40, 41, 42, 43, 1280)
-#define CLF_NV_WEIGHTED(rows, width) \
-    CLF_INLINE void clf_nv_weighted##rows##x##width(float *sum, const uint *p, ulong y) \
+/* sum += p y, or sum = p y: 64 rows by the columns of y, over its rows; weights from registers. */
+#define CLF_NV_STEPS32(N, c, add) \
+    CLF_NV_WEIGHTED_STEP(N, c, 0, 1, 2, 3, 0, add) \
+    CLF_NV_WEIGHTED_STEP(N, c, 4, 5, 6, 7, 128, 1)
+#define CLF_NV_STEPS64(N, c, add) CLF_NV_STEPS32(N, c, add) \
+    CLF_NV_WEIGHTED_STEP(N, c, 8, 9, 10, 11, 256, 1) \
+    CLF_NV_WEIGHTED_STEP(N, c, 12, 13, 14, 15, 384, 1)
+#define CLF_NV_STEPS128(N, c, add) CLF_NV_STEPS64(N, c, add) \
+    CLF_NV_WEIGHTED_STEP(N, c, 16, 17, 18, 19, 512, 1) \
+    CLF_NV_WEIGHTED_STEP(N, c, 20, 21, 22, 23, 640, 1) \
+    CLF_NV_WEIGHTED_STEP(N, c, 24, 25, 26, 27, 768, 1) \
+    CLF_NV_WEIGHTED_STEP(N, c, 28, 29, 30, 31, 896, 1)
+#define CLF_NV_STEPS176(N, c, add) CLF_NV_STEPS128(N, c, add) \
+    CLF_NV_WEIGHTED_STEP(N, c, 32, 33, 34, 35, 1024, 1) \
+    CLF_NV_WEIGHTED_STEP(N, c, 36, 37, 38, 39, 1152, 1) \
+    CLF_NV_WEIGHTED_STEP(N, c, 40, 41, 42, 43, 1280, 1)
+#define CLF_NV_WEIGHTED(name, rows, width, add) \
+    CLF_INLINE void clf_nv_##name##rows##x##width(float *sum, const uint *p, ulong y) \
     { \
-        __asm__ volatile(CLF_NV_BEGIN CLF_NV_STEPS##rows(width, CLF_NV_C##width) CLF_NV_END \
+        __asm__ volatile(CLF_NV_BEGIN CLF_NV_STEPS##rows(width, CLF_NV_C##width, add) CLF_NV_END \
                          : CLF_NV_F##width(sum) : CLF_NV_W##rows(p), [y] "l"(y) : "memory"); \
     }
 
 /* Their names count the rows and the columns of y. */
-CLF_NV_SCORES(64, 64)
-CLF_NV_SCORES(64, 128)
-CLF_NV_SCORES(64, 256)
-CLF_NV_SCORES(128, 64)
-CLF_NV_SCORES(128, 128)
-CLF_NV_SCORES(176, 128)
-CLF_NV_WEIGHTED(64, 64)
-CLF_NV_WEIGHTED(64, 128)
-CLF_NV_WEIGHTED(64, 256)
-CLF_NV_WEIGHTED(128, 64)
-CLF_NV_WEIGHTED(128, 128)
-CLF_NV_WEIGHTED(176, 128)
+CLF_NV_SCORES(scores, 32, 128, 0)
+CLF_NV_SCORES(scores, 64, 64, 0)
+CLF_NV_SCORES(scores, 64, 128, 0)
+CLF_NV_SCORES(scores, 64, 256, 0)
+CLF_NV_SCORES(scores, 128, 64, 0)
+CLF_NV_SCORES(scores, 128, 128, 0)
+CLF_NV_SCORES(scores, 176, 128, 0)
+CLF_NV_SCORES(more_scores, 32, 128, 1)
+CLF_NV_SCORES(more_scores, 64, 64, 1)
+CLF_NV_SCORES(more_scores, 64, 128, 1)
+CLF_NV_SCORES(more_scores, 128, 64, 1)
+CLF_NV_WEIGHTED(weighted, 32, 64, 1)
+CLF_NV_WEIGHTED(weighted, 64, 64, 1)
+CLF_NV_WEIGHTED(weighted, 64, 128, 1)
+CLF_NV_WEIGHTED(weighted, 64, 256, 1)
+CLF_NV_WEIGHTED(weighted, 128, 64, 1)
+CLF_NV_WEIGHTED(weighted, 128, 128, 1)
+CLF_NV_WEIGHTED(weighted, 176, 128, 1)
+CLF_NV_WEIGHTED(first_weighted, 32, 64, 0)
+CLF_NV_WEIGHTED(first_weighted, 64, 64, 0)
+CLF_NV_WEIGHTED(first_weighted, 64, 128, 0)
+CLF_NV_WEIGHTED(first_weighted, 128, 64, 0)
 
 /* All but the last `n` products are done: n is 0 to 3. The registers named here are not touched before. */
 #define CLF_NV_JOINED(x, y) x##y

@@ -11,20 +11,22 @@
 
 const char *const clf__fused_families[] = {
     "vector", "vector_decode", "portable", "portable_decode", "gather_vector", "gather_portable", "nvidia_wgmma",
-    "nvidia_mma", "nvidia_decode", "reference", NULL
+    "nvidia_wgmma_f32", "nvidia_mma", "nvidia_decode", "reference", NULL
 };
 
 static const clf__fused_family *const vectors_first[] = {
     &clf__fused_vector_decode, &clf__fused_vector, &clf__fused_portable_decode, &clf__fused_portable,
-    &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_nvidia_decode, &clf__fused_reference, NULL
+    &clf__fused_nvidia_wgmma, &clf__fused_nvidia_wgmma_f32, &clf__fused_nvidia_mma, &clf__fused_nvidia_decode,
+    &clf__fused_reference, NULL
 };
 static const clf__fused_family *const items_first[] = {
     &clf__fused_portable_decode, &clf__fused_portable, &clf__fused_vector_decode, &clf__fused_vector,
-    &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma, &clf__fused_nvidia_decode, &clf__fused_reference, NULL
+    &clf__fused_nvidia_wgmma, &clf__fused_nvidia_wgmma_f32, &clf__fused_nvidia_mma, &clf__fused_nvidia_decode,
+    &clf__fused_reference, NULL
 };
 static const clf__fused_family *const matrix_first[] = {
-    &clf__fused_nvidia_decode, &clf__fused_portable_decode, &clf__fused_nvidia_wgmma, &clf__fused_nvidia_mma,
-    &clf__fused_portable, &clf__fused_vector_decode, &clf__fused_vector, &clf__fused_reference, NULL
+    &clf__fused_nvidia_decode, &clf__fused_portable_decode, &clf__fused_nvidia_wgmma, &clf__fused_nvidia_wgmma_f32,
+    &clf__fused_nvidia_mma, &clf__fused_portable, &clf__fused_vector_decode, &clf__fused_vector, &clf__fused_reference, NULL
 };
 static const clf__fused_family *const gather[] = { &clf__fused_gather_vector, &clf__fused_gather_portable, NULL };
 
@@ -72,13 +74,13 @@ static const clf__fused_family *find_family(const char *name)
     return NULL;
 }
 
-/* Would the device run the family on a problem that all of them can do? */
-static bool suits(const clf_device *device, const clf__fused_family *family, int pass)
+/* Would the device run the family on a problem of this type that all of them can do? */
+static bool suits(const clf_device *device, const clf__fused_family *family, clf_dtype dtype, int pass)
 {
     const int64_t few[] = { 1, 1, 16, 64 }, many[] = { 1, 1, 64, 64 };
-    const clf_tensor queries = clf_tensor_view(NULL, CLF_F16, 4, few), keys = clf_tensor_view(NULL, CLF_F16, 4, many);
+    const clf_tensor queries = clf_tensor_view(NULL, dtype, 4, few), keys = clf_tensor_view(NULL, dtype, 4, many);
     clf__fused_blocks blocks = { 0 };
-    clf__fused_problem problem = { .q = queries, .k = keys, .v = keys, .out = queries, .grad_out = queries };
+    clf__fused_problem problem = { .q = queries, .k = keys, .v = keys, .out = queries, .grad_out = queries, .scale = 1 };
     clf_pattern *pattern = NULL;
     char why[256];
 
@@ -98,7 +100,8 @@ const char *clf__fused_feature(const clf_device *device, const char *family, int
     *passes = 0;
     for (int pass = CLF_FORWARD; found && pass <= CLF_BACKWARD; pass++) {
         const unsigned features = pass == CLF_FORWARD ? found->forward_features : found->backward_features;
-        if (i >= 0 && i < 32 && (features >> i & 1) && (!device || suits(device, found, pass)))
+        if (i >= 0 && i < 32 && (features >> i & 1) &&
+            (!device || suits(device, found, CLF_F16, pass) || suits(device, found, CLF_F32, pass)))
             *passes |= pass;
     }
     return clf__fused_feature_name(i);

@@ -46,8 +46,8 @@ typedef struct clf__fused_family {
 
 extern const clf__fused_family clf__fused_reference, clf__fused_portable, clf__fused_vector,
                                 clf__fused_gather_portable, clf__fused_gather_vector,
-                                clf__fused_nvidia_mma, clf__fused_nvidia_wgmma, clf__fused_vector_decode,
-                                clf__fused_portable_decode, clf__fused_nvidia_decode;
+                                clf__fused_nvidia_mma, clf__fused_nvidia_wgmma, clf__fused_nvidia_wgmma_f32,
+                                clf__fused_vector_decode, clf__fused_portable_decode, clf__fused_nvidia_decode;
 
 /* The extents of a problem: those of its tensors, or how many sequences there are and the most rows of one. */
 typedef struct clf__fused_shape {

@@ -97,6 +97,7 @@ typedef struct clf__fused {
     cl_kernel forward, delta, backward[2];
     cl_kernel sinks, grad_mask;       /* their gradients */
     int       mask_tile;              /* elements of grad_mask on each side of a group's tile */
+    cl_kernel split;                  /* floats to parts of bf16 */
     cl_kernel unpack;                 /* pages and quantised numbers to plain rows; NULL = the family reads them */
     cl_kernel gaps[3];                /* rows of no sequence: of out, of lse, of gradients */
     cl_kernel count_left, find_lost;  /* where the pairs are lost */
@@ -114,6 +115,7 @@ typedef struct clf__fused {
     int       slices, slice;          /* how many, and the keys of one */
     uint64_t  bases;                  /* bytes into workspace: what the sums in scratch count from */
     uint64_t  unpacked[2];            /* bytes into workspace: plain rows of k and v */
+    uint64_t  parts[4];               /* bytes into workspace: of q, k, v and grad_out */
     uint64_t  unwanted_k, unwanted_v; /* bytes into workspace: for gradients that nobody wants */
     clf__fused_lists lists[3];        /* for forward, for backward by queries and by keys */
     clf__fused_lists lost_rows;
@@ -177,6 +179,8 @@ const char *clf__fused_feature(const clf_device *device, const char *family, int
     { "fused/vector_forward.cl", "fused/vector_backward.cl", "fused/portable_forward.cl",                           \
       "fused/portable_backward.cl", "fused/vector_decode.cl", "fused/portable_decode.cl", "fused/decode_merge.cl",  \
       "fused/nvidia_wgmma_forward.cl", "fused/nvidia_wgmma_backward_q.cl", "fused/nvidia_wgmma_backward_kv.cl",     \
+      "fused/nvidia_parts.cl", "fused/nvidia_wgmma_f32_forward.cl", "fused/nvidia_wgmma_f32_backward_q.cl",         \
+      "fused/nvidia_wgmma_f32_backward_kv.cl",                                                                      \
       "fused/nvidia_mma_forward.cl", "fused/nvidia_mma_backward_q.cl", "fused/nvidia_mma_backward_kv.cl",           \
       "fused/nvidia_delta.cl", "fused/reference_forward.cl", "fused/reference_backward.cl", "fused/sinks.cl",       \
       "fused/gaps.cl", "fused/grad_mask.cl", "fused/gather_vector_forward.cl", "fused/gather_vector_backward.cl",   \
