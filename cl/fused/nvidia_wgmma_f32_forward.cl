@@ -17,6 +17,18 @@
  *     FREE comes before the next request for the place. Engine and tensor cores are the same proxy.
  *   - queries likewise, Q_FULL and Q_FREE of each computing group: it is the only one that reads them.
  *   - phases: the n-th use of a place has phase n mod 2; nobody is ever two uses ahead, because FULL needs FREE.
+ *
+ * Measured on an H100, 4096 queries and keys, widths 64 / 128, TFLOP/s, each product counted once (causal), the kernel
+ * that splits included:
+ *     nvidia_mma, three products of tf32                                     63 (60) / 60 (53)
+ *     as above, the next tile's scores started behind the sums               118 (103) / 117 (106)
+ *     each step for itself: the other group fills the gaps, and two loops
+ *     become one                                                             117 (105) / 118 (108)
+ * That is 700 TFLOP/s of bf16; the kernel for bf16 itself has 525 / 687. Tiles: 128 keys at width 64, 64 at 128. Registers
+ * 168 at entry, 240 in a step; spilled are 8 bytes, outside the steps. Local memory 208 KiB, most of it the parts of 128
+ * queries and ten or seven units.
+ * Errors: root mean square a third of those of PyTorch's products of floats, half of its memory-efficient backend's.
+ * The rest of the time: splitting, 0.3 of 4.7 ms there, a fifth at 1024; the clock, which falls under such load.
  */
 #ifndef CLF_COLUMNS
 #define CLF_COLUMNS 64
@@ -24,6 +36,10 @@
 #define REGISTERS_LOAD 24
 #include "fused/nvidia_wgmma_parts.cl"
 #include "fused/nvidia_wgmma_work.cl"
+
+#if CLF_SEQUENCES || CLF_KEY_PADDING
+#error left to nvidia_mma: maps know neither
+#endif
 
 enum { Q_FULL = 2 * CLF_STAGES, Q_FREE = Q_FULL + CLF_CONSUMERS, BARRIERS = Q_FREE + CLF_CONSUMERS };
 

@@ -83,10 +83,6 @@ CLF_INLINE void start_sums(float *sum, uint p[PARTS][CLF_COLUMNS / 4], int first
     }
 }
 
-/* The upper halves of two numbers; what is left without them. */
-static uint upper(float x, float y) { return as_uint(x) >> 16 | (as_uint(y) & 0xffff0000u); }
-static float rest_of(float x) { return x - as_float(as_uint(x) & 0xffff0000u); }
-
 /* Weights as left operands, in parts, the last part first. */
 CLF_INLINE void split_weights(float s[1][CLF_COLUMNS / 8][4], uint p[PARTS][CLF_COLUMNS / 4])
 {
@@ -95,9 +91,9 @@ CLF_INLINE void split_weights(float s[1][CLF_COLUMNS / 8][4], uint p[PARTS][CLF_
         float x = s[0][n / 2][n % 2 * 2], y = s[0][n / 2][n % 2 * 2 + 1];
 #pragma unroll
         for (int part = 0; part < PARTS; part++) {
-            p[PARTS - 1 - part][n] = upper(x, y);
-            x = rest_of(x);
-            y = rest_of(y);
+            p[PARTS - 1 - part][n] = clf_nv_upper(x, y);
+            x = clf_nv_without_upper(x);
+            y = clf_nv_without_upper(y);
         }
     }
 }

@@ -206,6 +206,10 @@ static uint clf_nv_multiply_add(uint x, uint y, uint z)
     return sum;
 }
 
+/* The upper halves of two floats, which are bf16, cut and not rounded; what that leaves of one. */
+static uint clf_nv_upper(float x, float y) { return as_uint(x) >> 16 | (as_uint(y) & 0xffff0000u); }
+static float clf_nv_without_upper(float x) { return x - as_float(as_uint(x) & 0xffff0000u); }
+
 /* Two f16 numbers. */
 static float2 clf_nv_halves(uint both)
 {

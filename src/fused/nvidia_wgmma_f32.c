@@ -1,5 +1,5 @@
-/* The family of floats for sm_90: products of warp groups, six of bf16 for one of f32. Splitting comes first, a kernel
- * for each tensor; the parts are scratch, 6 bytes for 4. What it refuses is left to nvidia_mma. */
+/* The family of floats for sm_90: products of warp groups, six of bf16 for one of f32. A kernel splits the tensors first;
+ * the parts are scratch, 6 bytes for 4. What it refuses is left to nvidia_mma. */
 #include "device/retarget.h"
 #include "fused/nvidia.h"
 #include "component/plan.h"
@@ -132,9 +132,11 @@ static clf_status create(clf_plan *plan_, const clf__fused_problem *problem, int
 static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__fused *fused)
 {
     const bool back = clf_plan_passes(plan_) & CLF_BACKWARD;
-    clf_status status = clf__plan_kernel(plan_, "fused/nvidia_parts.cl", CLF__EXACT_TARGET, "clf_fused_parts_nvidia",
-                                         &fused->split);
+    char options[64];
+    clf_status status;
 
+    (void)snprintf(options, sizeof options, "-DCLF_GROUPS=%d " CLF__EXACT_TARGET, clf__fused_groups(problem));
+    status = clf__plan_kernel(plan_, "fused/nvidia_parts.cl", options, "clf_fused_parts_nvidia", &fused->split);
     for (int i = 0; i < (back && goes_back(problem) ? TENSORS : GRAD_OUT); i++)
         fused->parts[i] = clf_plan_workspace(plan_, part_bytes(tensor_of(problem, i)));
     fused->scratch = clf_plan_workspace(plan_, MAP_BYTES * TENSORS);
@@ -151,29 +153,36 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
     return status ? status : create(plan_, problem, BACKWARD_KV, fused);
 }
 
-/* Tensor i in parts. Maps describe tiles of as many rows as divide all that rest and pass by: BOX in the kernels. */
-static clf_status split(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem, int i, int kernel)
+/* Groups of the kernel that splits, for one tensor. */
+static int64_t split_groups(const clf_tensor *t)
 {
-    const clf_tensor *tensor = tensor_of(problem, i);
-    const int columns = tile_of(kernel, problem)->columns;
+    return t->shape[0] * t->shape[1] * ((t->shape[2] * (padded(t->shape[3]) / 8) + GROUP - 1) / GROUP);
+}
+
+/* The parts of the first `count` tensors. Maps describe tiles of as many rows as divide all that rest and pass by: BOX
+ * in the kernels. */
+static clf_status split(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem, int kernel, int count)
+{
+    static const clf_tensor absent;
     const clf_buffer workspace = clf_run_workspace(run);
-    const int64_t *shape = tensor->shape, chunks = padded(shape[3]) / 8;
-    const cl_long at = (cl_long)(workspace.offset + fused->parts[i]) / 2;
-    const cl_long map_at = (cl_long)(workspace.offset + fused->scratch) + (cl_long)i * MAP_BYTES;
-    const cl_int4 extents = { { (cl_int)shape[0], (cl_int)shape[1], (cl_int)shape[2], (cl_int)shape[3] } };
-    const cl_int width = (cl_int)padded(shape[3]), box = columns < 64 ? columns : 64;
-    const size_t groups = (size_t)(shape[0] * shape[1] * ((shape[2] * chunks + GROUP - 1) / GROUP));
-    const size_t local = GROUP, global = groups * local;
+    const int columns = tile_of(kernel, problem)->columns;
+    const cl_int box = columns < 64 ? columns : 64;
+    cl_long4 at = { { 0 } };
+    size_t groups = 0;
     clf_binder binder = clf_bind(fused->split);
 
-    clf__fused_bind(&binder, tensor);
+    for (int i = 0; i < TENSORS; i++)
+        clf__fused_bind(&binder, i < count ? tensor_of(problem, i) : &absent);
+    for (int i = 0; i < count; i++) {
+        groups += (size_t)split_groups(tensor_of(problem, i));
+        at.s[i] = (cl_long)(workspace.offset + fused->parts[i]) / 2;
+    }
+    clf__fused_bind_shape(&binder, problem);
     clf_bind_mem(&binder, workspace.mem);
     clf_bind_value(&binder, &at, sizeof at);
-    clf_bind_value(&binder, &extents, sizeof extents);
-    clf_bind_value(&binder, &width, sizeof width);
     clf_bind_value(&binder, &box, sizeof box);
-    clf_bind_mem(&binder, workspace.mem);
-    clf_bind_value(&binder, &map_at, sizeof map_at);
+    clf__fused_bind_maps(&binder, run, fused);
+    const size_t local = GROUP, global = groups * local;
     return clf_launch(run, &binder, 1, &global, &local);
 }
 
@@ -185,10 +194,8 @@ static clf_status forward(clf_run *run, const clf__fused *fused, const clf__fuse
     const int64_t tiles = (s.queries + fused->rows[0] - 1) / fused->rows[0] * (s.batch * s.heads);
     const int64_t groups = tiles > fused->most_groups ? fused->most_groups : tiles;
     const size_t local = (size_t)fused->items[0], global = local * (size_t)groups;
-    clf_status status = CLF_SUCCESS;
+    const clf_status status = split(run, fused, problem, FORWARD, GRAD_OUT);
 
-    for (int i = 0; i < GRAD_OUT && status == CLF_SUCCESS; i++)
-        status = split(run, fused, problem, i, FORWARD);
     if (status)
         return status;
     clf__bind_mask(&binder, &problem->mask);
@@ -231,8 +238,8 @@ static clf_status backward(clf_run *run, const clf__fused *fused, const clf__fus
         return clf__nvidia_backward(run, fused, problem);
     sums.grad_q.rank = sums.grad_k.rank = sums.grad_v.rank = 0;
     status = clf__nvidia_backward(run, fused, &sums); /* delta alone */
-    for (int i = 0; i < TENSORS && status == CLF_SUCCESS; i++)
-        status = split(run, fused, problem, i, BACKWARD_Q);
+    if (status == CLF_SUCCESS)
+        status = split(run, fused, problem, BACKWARD_Q, TENSORS);
     if (status == CLF_SUCCESS && problem->grad_q.rank > 0)
         status = launch_gradient(run, fused, problem, BACKWARD_Q);
     if (status == CLF_SUCCESS && (problem->grad_k.rank > 0 || problem->grad_v.rank > 0))

@@ -76,6 +76,7 @@ check(all 16 "." "wgmma_.*ward|list_tiles|lost" STORAGE=1 BLOCKS=1 PATTERN=3 MAS
 check(f32 1 "nvidia_mma_.*ward" "^$" STORAGE=0 MASK=2 ${sizes} ${most} ${snippet})
 check(unmasked 1 "wgmma_forward" "^$" STORAGE=1 REST=1 ${sizes} ${most})
 check(some 1 "wgmma_.*ward" "^$" STORAGE=1 ${sizes} ${some})
+check(parts 1 "wgmma_f32" "^$" STORAGE=2 RESULT=0 ${sizes} ${some})
 # Keys are gathered by lists of a pattern, nvidia_decode takes no f32, pooling needs its window.
 check(listed 1 "." "wgmma_.*ward|gather" STORAGE=2 BLOCKS=2 MASK=1 BITS=4 ${no} ${some} ${snippet})
 check(none 1 "." "wgmma_.*ward|gather|list_tiles|nvidia_decode|pooling" STORAGE=0 BLOCKS=0 BITS=0 ${no})

@@ -12,6 +12,7 @@ typedef struct problem {
 static const problem problems[] = {
     { CLF_F16, 64, 1, false, 0 }, { CLF_F16, 128, 1, false, 0 }, { CLF_BF16, 128, 2, true, 0 },
     { CLF_F16, 256, 1, true, 0 }, { CLF_F16, 64, 2, true, 0.2f }, { CLF_F32, 64, 1, true, 0 },
+    { CLF_F32, 128, 2, false, 0 },
 };
 
 typedef struct race {
