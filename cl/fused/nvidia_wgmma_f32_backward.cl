@@ -15,11 +15,11 @@
  *     the sums that are handed over; a second one shows them.
  *
  * Measured on an H100, 4096 queries and keys, widths 64 / 128, all of backward, TFLOP/s, 2.5 times the operations of
- * forward counted (causal): 82 (77) / 71 (68); nvidia_mma has 45 (42) / 38 (35). Tiles: 64 rows at width 64, 32 at 128,
- * Registers 168 at entry, 240 in a step; 40 bytes spilled by the gradients of keys
- * at width 128, outside the steps. Local memory 208 KiB.
- * The rest of the time: seven products run for five that count, 115 / 99 TFLOP/s by themselves, of forward's 118. At width
- * 128 units of 32 rows make the tensor cores read what rests twice as often.
+ * forward counted (causal): 82 (77) / 71 (68); nvidia_mma has 45 (42) / 38 (35). Tiles: 64 rows at width 64, 32 at 128.
+ * Registers 168 at entry, 240 in a step; 40 bytes are spilled by the gradients of keys at width 128, outside the steps.
+ * Local memory 208 KiB.
+ * The rest of the time: seven products run for five that count, so they run at 115 / 99 where forward's do at 118. At
+ * width 128 units of 32 rows make the tensor cores read what rests twice as often.
  */
 #define REGISTERS_LOAD 24
 #define SUM_WIDTH 64
