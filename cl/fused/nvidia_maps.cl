@@ -30,3 +30,10 @@ CLF_INLINE void ask_for(__global const uchar *map, int b, int h, int first, int 
         for (int row = 0; row < rows; row += step)
             clf_nv_bulk_copy(to + (column * rows + row * 64) * 2, map, column, first + row, h, b, full);
 }
+
+/* Whoever asks sees the maps of the backward pass. */
+CLF_INLINE void see_maps(__global const uchar *maps)
+{
+    for (int i = 0; i < 4; i++)
+        clf_nv_map_see(maps + i * CLF_NV_MAP_BYTES);
+}

@@ -99,8 +99,7 @@ CLF_INLINE void ask_for_tiles(const passing *all, int first, uint q_tile, uint g
 {
     clf_nv_barrier_expect(full, Q_BYTES + G_BYTES);
     if (rests) {
-        for (int i = 0; i < 4; i++)
-            clf_nv_map_see(all->maps + i * CLF_NV_MAP_BYTES);
+        see_maps(all->maps);
         clf_nv_barrier_expect(full, K_BYTES + V_BYTES);
         for (int group = 0; group < CLF_CONSUMERS; group++) {
             ask_for(MAP_K(all->maps), all->b, all->h / CLF_GROUPS, k_first + group * 64, 64, 64, D,

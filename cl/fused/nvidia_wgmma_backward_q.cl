@@ -69,8 +69,7 @@ CLF_INLINE void ask_for_all(__global const uchar *maps, int b, int h, int q_firs
 {
     int stage = 0, phase = 1;
 
-    for (int i = 0; i < 4; i++)
-        clf_nv_map_see(maps + i * CLF_NV_MAP_BYTES);
+    see_maps(maps);
     for (int first = start * CLF_COLUMNS; first < steps * CLF_COLUMNS; first += CLF_COLUMNS) {
         const uint full = at + 8 * (FULL + stage);
         clf_nv_barrier_wait(at + 8 * (FREE + stage), phase);

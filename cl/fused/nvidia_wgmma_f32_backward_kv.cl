@@ -98,8 +98,7 @@ void clf_fused_backward_kv_nvidia_wgmma_f32(__global const clf_mask *mask, long8
         const int group = clf_nv_same(item >> 5);
         maps += maps_at;
         if (group < CLF_CONSUMERS && lane == 0 && steps > 0) {
-            for (int i = 0; i < 4; i++)
-                clf_nv_map_see(maps + i * CLF_NV_MAP_BYTES);
+            see_maps(maps);
             if (group == 0)
                 ask_for_rest(MAP_K(maps), MAP_V(maps), shape.s0, b, h / CLF_GROUPS, k_first, k_tile, v_tile, all_at);
             ask_for_all(maps, shape.s0, b, h, start, steps, group, all_units + group * RING_BYTES,

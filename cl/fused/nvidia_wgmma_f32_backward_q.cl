@@ -54,8 +54,7 @@ void clf_fused_backward_q_nvidia_wgmma_f32(__global const clf_mask *mask, long8 
         const int group = clf_nv_same(item >> 5);
         maps += maps_at;
         if (group < CLF_CONSUMERS && lane == 0 && steps > 0) {
-            for (int i = 0; i < 4; i++)
-                clf_nv_map_see(maps + i * CLF_NV_MAP_BYTES);
+            see_maps(maps);
             if (group == 0)
                 ask_for_rest(MAP_Q(maps), MAP_G(maps), shape.s0, b, h, q_first, q_tile, g_tile, all_at);
             ask_for_all(maps, shape.s0, b, h, start, steps, group, all_units + group * RING_BYTES,

@@ -63,6 +63,7 @@ CLF_INLINE void ask_for_all(__global const uchar *maps, work w, int items, int n
     }
 }
 
+/* One step: scores, weights, sums. The last one of a tile frees the queries. */
 #define STEP { \
         const int unit = done + step * UNITS; \
         start_scores((float *)s, q_tile, unit, units, at); \
