@@ -1,5 +1,5 @@
 /* Products of floats by warp groups: each number is three parts of bf16 (nvidia_parts.cl), and a product is six, the
- * small ones first; what is left out is below 2^-24 of it:
+ * small ones first; what is left out is less than 2^-21 of it, some 2^-24 on average:
  *
  *     x y  =  x0 y2  +  x1 y1 + x0 y1  +  x2 y0 + x1 y0 + x0 y0
  *
