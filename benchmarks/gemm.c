@@ -3,7 +3,7 @@
  *
  *     clf_bench_gemm [<device> [<providers> [<dtype> [<part of a shape's name, or a shape of one's own>]]]]
  *     clf_bench_gemm pocl vector,clblast f32 512x2048
- *     clf_bench_gemm nvidia nvidia_mma f16 4096x4096x4096
+ *     clf_bench_gemm nvidia nvidia_wgmma,nvidia_mma f16 "4096x4096x4096 TN"   (T: stored turned)
  *
  * Devices that are no CPUs are timed by wall clock, several calls behind each other at a time, and compared with nobody
  * here: peers/torch_matmul.py does that.
@@ -192,13 +192,16 @@ static bool wants(const shape *s, const char *part, char *text, size_t size)
     return !part || strstr(text, part);
 }
 
-/* A shape of one's own: three extents that are no part of a name in the table. */
+/* A shape of one's own: three extents that are no part of a name in the table, and what is stored turned. */
 static bool is_own(const char *text, shape *own)
 {
-    char name[64];
+    char name[64], a = 'N', b = 'N';
 
-    if (!text || sscanf(text, "%dx%dx%d", &own->m, &own->n, &own->k) != 3 || own->m < 1 || own->n < 1 || own->k < 1)
+    if (!text || sscanf(text, "%dx%dx%d %c%c", &own->m, &own->n, &own->k, &a, &b) < 3 || own->m < 1 || own->n < 1 ||
+        own->k < 1)
         return false;
+    own->turned_a = a == 'T';
+    own->turned_b = b == 'T';
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         if (wants(&shapes[i], text, name, sizeof name))
             return false;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Matrix products beside PyTorch's, on one NVIDIA GPU, in turns.
 
-    benchmarks/peers/torch_matmul.py [--gemm build/release/bin/clf_bench_gemm] [--device nvidia] [--provider nvidia_mma]
+    benchmarks/peers/torch_matmul.py [--gemm build/release/bin/clf_bench_gemm] [--device nvidia] [--provider nvidia_wgmma]
         [--dtypes f16,bf16] [--sizes 2048,4096,8192] [--rounds 3]
 
 Square products. A round times PyTorch, then ours, by wall clock, ten calls at a time, least nine times; throughput counts
@@ -52,7 +52,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gemm", default="build/release/bin/clf_bench_gemm")
     parser.add_argument("--device", default="nvidia")
-    parser.add_argument("--provider", default="nvidia_mma")
+    parser.add_argument("--provider", default="nvidia_wgmma")
     parser.add_argument("--dtypes", default="f16,bf16")
     parser.add_argument("--sizes", default="2048,4096,8192")
     parser.add_argument("--rounds", type=int, default=3)

@@ -53,6 +53,18 @@ CLF_INLINE void clf_nv_map_describe(uint map, __global const void *p, long4 at, 
     CLF_NV_MAP_CHOOSE("fill_mode", "0");         /* zeros */
 }
 
+/* One more axis before them: extents.x and at.y are then of the second. */
+CLF_INLINE void clf_nv_map_describe_more(uint map, __global const void *p, long4 at, int4 extents, int rows,
+                                         int extent, long stride)
+{
+    clf_nv_map_describe(map, p, at, extents, rows);
+    CLF_NV_MAP_SET("rank", "", 4);
+    CLF_NV_MAP_SET("box_dim", "4, ", 1);
+    CLF_NV_MAP_SET("global_dim", "4, ", extent);
+    CLF_NV_MAP_SET_LONG("global_stride", "3, ", 2 * stride);
+    CLF_NV_MAP_SET("element_stride", "4, ", 1);
+}
+
 /* From local to global memory (aligned to 128), for the engine to see: a warp does. */
 static void clf_nv_map_show(__global void *to, uint map)
 {
@@ -73,6 +85,15 @@ static void clf_nv_bulk_copy(uint to, __global const void *map, int column, int 
     __asm__ volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
                      "[%0], [%1, {%2, %3, %4, %5}], [%6];"
                      : : "r"(to), "l"(map), "r"(column), "r"(row), "r"(head), "r"(item), "r"(barrier_at) : "memory");
+}
+
+/* The same by a map with one more axis: from (place.x, place.y, place.z, row, column) on. */
+static void clf_nv_bulk_copy_more(uint to, __global const void *map, int column, int row, int4 place, uint barrier_at)
+{
+    __asm__ volatile("cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+                     "[%0], [%1, {%2, %3, %4, %5, %6}], [%7];"
+                     : : "r"(to), "l"(map), "r"(column), "r"(row), "r"(place.z), "r"(place.y), "r"(place.x),
+                     "r"(barrier_at) : "memory");
 }
 
 /* So many bytes more belong to the barrier's phase, which waits for them and for arrivals. */

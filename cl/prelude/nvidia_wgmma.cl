@@ -109,6 +109,23 @@ static ulong clf_nv_tile(uint address, uint block_bytes)
                          : CLF_NV_F##width(sum) : CLF_NV_W##rows(p), [y] "l"(y) : "memory"); \
     }
 
+/* sum += x y over a depth of 64, 64 rows by N columns, both from local memory; without the sum where `add` is 0. Each
+ * operand lies along the depth (XT = 0, 16 numbers of which are XS = 2 units) or is turned, its rows at the numbers of
+ * the depth (XT = 1, XS = 128). What they are called: NAME. */
+#define CLF_NV_DEEP_STEP(N, c, xo, yo, add, xt, yt) \
+    "add.s64 a, %[x], " #xo "; add.s64 b, %[y], " #yo ";\n\t" \
+    "//@wgmma.mma_async.sync.aligned.m64n" #N "k16." CLF_NV_TYPES " {" c "}, a, b, " #add ", 1, 1, " #xt ", " #yt ";\n\t"
+#define CLF_NV_DEEP(name, N, xs, xt, ys, yt) \
+    CLF_INLINE void name(float *sum, ulong x, ulong y, int add) \
+    { \
+        __asm__ volatile(CLF_NV_BEGIN ".reg .pred p; setp.ne.s32 p, %[add], 0;\n\t" \
+                         CLF_NV_DEEP_STEP(N, CLF_NV_C##N, 0, 0, p, xt, yt) \
+                         CLF_NV_DEEP_STEP(N, CLF_NV_C##N, xs, ys, 1, xt, yt) \
+                         CLF_NV_DEEP_STEP(N, CLF_NV_C##N, 2 * xs, 2 * ys, 1, xt, yt) \
+                         CLF_NV_DEEP_STEP(N, CLF_NV_C##N, 3 * xs, 3 * ys, 1, xt, yt) CLF_NV_END \
+                         : CLF_NV_F##N(sum) : [x] "l"(x), [y] "l"(y), [add] "r"(add) : "memory"); \
+    }
+
 /* Their names count the rows and the columns of y. */
 CLF_NV_SCORES(scores, 32, 128, 0)
 CLF_NV_SCORES(scores, 64, 64, 0)

@@ -6,25 +6,29 @@
 #include <string.h>
 
 static const clf__gemm_provider *const vectors_first[] = {
-    &clf__gemm_vector, &clf__gemm_portable, &clf__gemm_nvidia_mma, &clf__gemm_clblast, NULL
+    &clf__gemm_vector, &clf__gemm_portable, &clf__gemm_nvidia_wgmma, &clf__gemm_nvidia_mma, &clf__gemm_clblast,
+    NULL
 };
 static const clf__gemm_provider *const items_first[] = {
-    &clf__gemm_nvidia_mma, &clf__gemm_portable, &clf__gemm_vector, &clf__gemm_clblast, NULL
+    &clf__gemm_nvidia_wgmma, &clf__gemm_nvidia_mma, &clf__gemm_portable, &clf__gemm_vector, &clf__gemm_clblast,
+    NULL
 };
 
-static const char *const names[] = { "vector", "portable", "nvidia_mma", "clblast", NULL };
+static const char *const names[] = { "vector", "portable", "nvidia_wgmma", "nvidia_mma", "clblast", NULL };
 
 /* The provider `name` if it can do it; NULL otherwise, with the reason in the plan. `known` tells whether it exists. */
 static const clf__gemm_provider *try_one(clf_plan *plan, const clf__gemm_provider *const *list, const char *name,
                                          const clf__gemm_product *product, bool *known)
 {
+    const clf_device *device = clf_plan_device(plan);
     char why[256] = "", label[32];
 
     for (; *list; list++) {
         if (name && strcmp(name, (*list)->name) != 0)
             continue;
         *known = true;
-        if ((*list)->supports(clf_plan_device(plan), product, why, sizeof why))
+        if ((*list)->supports(device, product, why, sizeof why) &&
+            (name || !(*list)->is_worth || (*list)->is_worth(device, product, why, sizeof why)))
             return *list;
         (void)snprintf(label, sizeof label, "matrix product by %s", (*list)->name);
         clf_plan_add_reason(plan, label, why);
@@ -52,8 +56,8 @@ clf_status clf__gemm_plan(clf_plan *plan, const clf__gemm_problem *problem, clf_
     if (!choice->provider && !problem->provider)
         choice->provider = try_one(plan, list, NULL, &product, &known);
     if (!known)
-        return clf_plan_refuse(plan, "there is no matrix product '%s': vector, portable, nvidia_mma and clblast exist",
-                               problem->provider);
+        return clf_plan_refuse(plan, "there is no matrix product '%s': vector, portable, nvidia_wgmma, nvidia_mma and clblast "
+                               "exist", problem->provider);
     if (!choice->provider)
         return clf_plan_refuse(plan, "no matrix product can do this on %s", clf_device_get_info(device)->name);
     return choice->provider->plan(plan, &product, choice);

@@ -20,7 +20,7 @@ typedef struct clf__gemm_problem {
     clf_tensor  a, b, c;
     clf_tensor  bias;     /* rank 1: a number for each column; rank 0 = absent */
     float       alpha, beta;
-    const char *provider; /* only this one: "vector", "portable", "nvidia_mma" or "clblast"; NULL = the best */
+    const char *provider; /* only this one: "vector", "portable", "nvidia_wgmma", "nvidia_mma" or "clblast"; NULL = the best */
 } clf__gemm_problem;
 
 /* What a plan decided; a plain value without a destructor: kernels belong to the plan. */
@@ -29,6 +29,7 @@ typedef struct clf__gemm_choice {
     cl_kernel kernel;
     int       rows, columns; /* of c, for a group */
     int       items;         /* of a group */
+    int       most_groups;   /* which then go on with more of c; 0 = one for each of its tiles */
     uint64_t  scratch;       /* bytes into the workspace */
     uint64_t  scratch_bytes;
 } clf__gemm_choice;

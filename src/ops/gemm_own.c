@@ -76,7 +76,9 @@ clf_status clf__gemm_own_run(clf_run *run, const clf__gemm_choice *choice, const
                               (cl_int)p->batch[2], p->bias_along, choice->rows, choice->columns } };
     const cl_float2 factor = { { p->alpha, p->beta } };
     const size_t local = (size_t)choice->items;
-    const size_t global = (size_t)groups_of(p, choice->rows, choice->columns) * local;
+    const int64_t tiles = groups_of(p, choice->rows, choice->columns);
+    const size_t global = (size_t)(choice->most_groups && tiles > choice->most_groups ? choice->most_groups : tiles) *
+                          local;
 
     bind_matrix(&binder, &p->a);
     bind_matrix(&binder, &p->b);
@@ -85,5 +87,11 @@ clf_status clf__gemm_own_run(clf_run *run, const clf__gemm_choice *choice, const
     clf_bind_value(&binder, &bias_at, sizeof bias_at);
     clf_bind_value(&binder, &shape, sizeof shape);
     clf_bind_value(&binder, &factor, sizeof factor);
+    if (choice->scratch_bytes > 0) {
+        const clf_buffer workspace = clf_run_workspace(run);
+        const cl_long2 scratch_at = { { (cl_long)(workspace.offset + choice->scratch), clf__gemm_items(p) } };
+        clf_bind_mem(&binder, workspace.mem);
+        clf_bind_value(&binder, &scratch_at, sizeof scratch_at);
+    }
     return clf_launch(run, &binder, 1, &global, &local);
 }

@@ -30,11 +30,14 @@ typedef struct clf__gemm_provider {
     const char *name;
     /* Can this device do it? Otherwise `why` gets the reason. */
     bool (*supports)(const clf_device *device, const clf__gemm_product *product, char *why, size_t size);
+    /* Where others may be faster: is it worth choosing, unless it is asked for by name? NULL = always. */
+    bool (*is_worth)(const clf_device *device, const clf__gemm_product *product, char *why, size_t size);
     clf_status (*plan)(clf_plan *plan, const clf__gemm_product *product, clf__gemm_choice *choice);
     clf_status (*run)(clf_run *run, const clf__gemm_choice *choice, const clf__gemm_product *product);
 } clf__gemm_provider;
 
-extern const clf__gemm_provider clf__gemm_vector, clf__gemm_portable, clf__gemm_nvidia_mma, clf__gemm_clblast;
+extern const clf__gemm_provider clf__gemm_vector, clf__gemm_portable, clf__gemm_nvidia_wgmma, clf__gemm_nvidia_mma,
+                                clf__gemm_clblast;
 
 /* Errors: CLF_INVALID_* with the tensor and what is wrong. */
 clf_status clf__gemm_view(const clf__gemm_problem *problem, clf__gemm_product *product);
@@ -42,7 +45,8 @@ clf_status clf__gemm_view(const clf__gemm_problem *problem, clf__gemm_product *p
 int64_t clf__gemm_items(const clf__gemm_product *product); /* matrices in the batch */
 
 /* Our own kernels: `cl/ops/gemm_<provider>.cl` with the types of the product and `more` options; their arguments and
- * a group of choice->items work-items for every choice->rows x choice->columns of c. */
+ * a group of choice->items work-items for every choice->rows x choice->columns of c. With scratch, its place and the
+ * number of matrices are arguments, too. */
 clf_status clf__gemm_own_kernel(clf_plan *plan, const clf__gemm_product *product, const char *more,
                                 clf__gemm_choice *choice);
 clf_status clf__gemm_own_run(clf_run *run, const clf__gemm_choice *choice, const clf__gemm_product *product);

@@ -6,12 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GUARD = 37 }; /* elements before and after every tensor */
-enum { TURN_A = 1, TURN_B = 2, TURN_C = 4, BIAS = 8, BETA = 16, REPEAT_A = 32, REPEAT_B = 64, PLAIN = 128 };
+enum { GUARD = 37 }; /* elements before and after every tensor, or a few more before it */
+enum { TURN_A = 1, TURN_B = 2, TURN_C = 4, BIAS = 8, BETA = 16, REPEAT_A = 32, REPEAT_B = 64, PLAIN = 128,
+       EVEN = 256 };
 
 typedef struct variant {
     clf_dtype a, b, c;
-    int       flags; /* PLAIN: contiguous, else rows are padded and the batch is spread */
+    int       flags; /* PLAIN: contiguous, else rows are padded and the batch is spread; EVEN: by multiples of 8 */
 } variant;
 
 typedef struct size {
@@ -79,18 +80,19 @@ static int64_t place(const clf_tensor *tensor, const int64_t *index)
 
 /* [batch0, batch1, rows, columns] with strides by the flags; NaN everywhere, then numbers where the elements are. */
 static image make(clf_dtype dtype, const size *size, int64_t rows, int64_t columns, bool turned, bool repeats,
-                  bool plain)
+                  bool plain, bool even)
 {
-    const int64_t pad = plain ? 0 : 3, shape[4] = { size->batch[0], size->batch[1], rows, columns };
+    const int64_t shape[4] = { size->batch[0], size->batch[1], rows, columns };
+    const int64_t pad = even ? 7 - (turned ? rows - 1 : columns - 1) % 8 + (plain ? 0 : 8) : plain ? 0 : 3;
     image image = { .tensor = clf_tensor_view(NULL, dtype, 4, shape) };
     int64_t *strides = image.tensor.strides, index[4];
 
     strides[turned ? 2 : 3] = 1;
     strides[turned ? 3 : 2] = (turned ? rows : columns) + pad;
-    strides[1] = repeats ? 0 : strides[turned ? 3 : 2] * (turned ? columns : rows) + 5 * (pad > 0);
+    strides[1] = repeats ? 0 : strides[turned ? 3 : 2] * (turned ? columns : rows) + (plain ? 0 : even ? 8 : 5);
     strides[0] = repeats && !plain ? 0 : (repeats ? strides[turned ? 3 : 2] * (turned ? columns : rows) : strides[1]) *
-                 (repeats ? 1 : shape[1]) + 7 * (pad > 0);
-    image.tensor.offset = GUARD * clf_dtype_size(dtype);
+                 (repeats ? 1 : shape[1]) + (plain ? 0 : even ? 16 : 7);
+    image.tensor.offset = (even ? (GUARD + 7) / 8 * 8 : GUARD) * clf_dtype_size(dtype);
     image.elements = 2 * GUARD + (size_t)(strides[0] * shape[0] + strides[1] * shape[1] + strides[2] * rows +
                                           strides[3] * columns);
     image.bytes = image.elements * clf_dtype_size(dtype);
@@ -226,11 +228,11 @@ static void spoil(image *c)
 /* False when the provider cannot do it. */
 static bool try_case(clf_device *device, const char *provider, const variant *v, const size *s)
 {
-    const bool plain = v->flags & PLAIN;
-    image a = make(v->a, s, s->m, s->k, v->flags & TURN_A, v->flags & REPEAT_A, plain);
-    image b = make(v->b, s, s->k, s->n, v->flags & TURN_B, v->flags & REPEAT_B, plain);
-    image c = make(v->c, s, s->m, s->n, v->flags & TURN_C, false, plain);
-    image bias = make(v->b, &(size){ .batch = { 1, 1 } }, 1, s->n, false, false, true), out = c;
+    const bool plain = v->flags & PLAIN, even = v->flags & EVEN;
+    image a = make(v->a, s, s->m, s->k, v->flags & TURN_A, v->flags & REPEAT_A, plain, even);
+    image b = make(v->b, s, s->k, s->n, v->flags & TURN_B, v->flags & REPEAT_B, plain, even);
+    image c = make(v->c, s, s->m, s->n, v->flags & TURN_C, false, plain, even && plain);
+    image bias = make(v->b, &(size){ .batch = { 1, 1 } }, 1, s->n, false, false, true, false), out = c;
     clf__gemm_problem problem = { .alpha = v->flags & BETA ? -0.75f : 1, .beta = v->flags & BETA ? 0.5f : 0,
                                   .provider = provider };
     gemm_fixture fixture;
@@ -303,6 +305,12 @@ static const size matrix_sizes[] = {
     { 128, 512, 96, { 2, 1 } }, { 129, 264, 70, { 7, 10 } }, { 136, 257, 33, { 6, 6 } },
 };
 
+/* And for the copy engine: more steps of the depth than lie in local memory, more tiles than compute units, and
+ * offsets that it cannot take. */
+static const size engine_sizes[] = {
+    { 9, 10, 520, { 14, 20 } }, { 130, 264, 456, { 1, 2 } }, { 200, 72, 64, { 5, 30 } }, { 64, 256, 8, { 1, 1 } },
+};
+
 static int runs;
 
 /* `fast`: a third of the variants, and small. */
@@ -330,15 +338,34 @@ static void sweep_portable(clf_device *device)
     sweep(device, "portable", info->simulator || ((info->type & CL_DEVICE_TYPE_CPU) && !info->software));
 }
 
-static void sweep_nvidia(clf_device *device)
+static void sweep_matrices(clf_device *device, const char *provider, int more, const size *all, size_t count)
+{
+    for (size_t i = 0; i < sizeof matrix_variants / sizeof matrix_variants[0]; i++)
+        for (size_t j = 0; j < count; j++) {
+            variant v = matrix_variants[i];
+            v.flags |= more;
+            if (try_case(device, provider, &v, &all[j]))
+                runs++;
+        }
+}
+
+static void sweep_nvidia_mma(clf_device *device)
 {
     if (!clf_device_get_capabilities(device)->nvidia_matrix)
         return;
     sweep(device, "nvidia_mma", false);
-    for (size_t i = 0; i < sizeof matrix_variants / sizeof matrix_variants[0]; i++)
-        for (size_t j = 0; j < sizeof matrix_sizes / sizeof matrix_sizes[0]; j++)
-            if (try_case(device, "nvidia_mma", &matrix_variants[i], &matrix_sizes[j]))
-                runs++;
+    sweep_matrices(device, "nvidia_mma", 0, matrix_sizes, sizeof matrix_sizes / sizeof matrix_sizes[0]);
+}
+
+static void sweep_nvidia_wgmma(clf_device *device)
+{
+    const size_t count = sizeof engine_sizes / sizeof engine_sizes[0];
+
+    if (!clf_device_get_capabilities(device)->nvidia_wgmma)
+        return;
+    sweep_matrices(device, "nvidia_wgmma", EVEN, matrix_sizes, sizeof matrix_sizes / sizeof matrix_sizes[0]);
+    sweep_matrices(device, "nvidia_wgmma", EVEN, engine_sizes, count);
+    sweep_matrices(device, "nvidia_wgmma", 0, engine_sizes, count);
 }
 
 static void sweep_vector(clf_device *device)
@@ -366,11 +393,18 @@ Test(gemm, vector)
         cr_skip_test("no native CPU");
 }
 
-Test(gemm, nvidia)
+Test(gemm, nvidia_mma)
 {
-    for_each_device(sweep_nvidia);
+    for_each_device(sweep_nvidia_mma);
     if (runs == 0)
         cr_skip_test("no NVIDIA GPU with tensor cores");
+}
+
+Test(gemm, nvidia_wgmma)
+{
+    for_each_device(sweep_nvidia_wgmma);
+    if (runs == 0)
+        cr_skip_test("no NVIDIA GPU of sm_90");
 }
 
 Test(gemm, clblast)
