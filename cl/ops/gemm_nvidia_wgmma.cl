@@ -1,4 +1,61 @@
-/* HEAD */
+/* Matrix products by warp groups, sm_90: c = alpha a b + beta c + bias, a and b f16 or bf16, sums f32. The tensor cores
+ * read both operands from local memory themselves, and the copy engine brings them there and takes c away.
+ *
+ *                                          b: 64 deep x CLF_COLUMNS
+ *                                       +------------------------------+   CLF_STAGES steps in local memory. Blocks
+ *      warp group 0 asks, one lane      |                              |   of 64 columns as the operand lies in
+ *      for a, one for b                 +------------------------------+   memory, rows of 128 bytes with chunks at
+ *                   a: 64 deep          +------------------------------+   c ^ (r mod 8): along the depth one block
+ *      warp group 1  +------+           | c: 64 x CLF_COLUMNS          |   of all rows of a tile; across it, one of
+ *                    | 64   |           +------------------------------+   64 rows for each 64 rows of a or columns
+ *      warp group 2  | 64   |           | c: 64 x CLF_COLUMNS          |   of b, which the products read turned.
+ *                    +------+           +------------------------------+
+ *
+ * A step of 64 is four products of 64 x CLF_COLUMNS x 16 a warp group. One step's products run while the next one's are
+ * issued; with two groups the tensor cores always have some. Groups stay on their compute unit and go on with other
+ * tiles, whose first steps come while the last tile's sums leave. Tiles go down CLF_BAND, then one to the right, so
+ * that those which are computed at the same time share rows of a and columns of b in the second-level cache.
+ *
+ * c of the type of a and b is rounded, passes through local memory and leaves while the next tile is multiplied. Where
+ * that cannot be (f32, rows that end between multiples of 16 bytes, places that the engine cannot take) each lane
+ * writes its pairs. Offsets are known to runs only: operands that do not start at multiples of 16 bytes are copied
+ * by the first warp group, number by number. What does not exist arrives as zeros. Axes of the batch along which an operand
+ * repeats are no axes of its map. Sums run over the depth in order: the same bits in every run.
+ *
+ * Hand-over, without a barrier of all:
+ *   - a step is FULL when both who ask have arrived and the engine has written the bytes that they announced before
+ *     they arrived (or, where the first group copies, when its 128 work-items have, each behind its own
+ *     fence.proxy.async). Computing warps wait for FULL before they issue products.
+ *   - a step is FREE when one lane of each computing warp has arrived. It does so behind wgmma.wait_group 1 of the next
+ *     step, or 0 behind the last, when its warp's products of the step are complete; products of a warp group read for
+ *     all its four warps, so four arrivals a group are needed and enough. Who asks waits for FREE. Engine and tensor
+ *     cores are the same proxy.
+ *   - phases: the n-th use of a stage has phase n mod 2; nobody is two uses ahead, because FULL needs FREE. Both sides
+ *     count steps across the ends of tiles alike.
+ *   - maps belong to who asks: a warp writes one to global memory (release), and a lane of the same warp uses it
+ *     (acquire). The maps of c are two for that reason, one for each computing group.
+ *   - c of a warp group is its own, between two barriers of its 128 work-items: behind the first, the lane that asked
+ *     for the last store has seen that it was read (wait_group.read); before the second, each has published what it
+ *     wrote. That lane ends behind its last store's reading.
+ *
+ * Registers: 168 at the beginning, then 56 and 224; nothing spilled. Local memory with 256 columns: 3 stages of 48 KiB
+ * and 64 KiB for c.
+ *
+ * Measured on an H100, f16, TFLOP/s at 2048^3 / 4096^3 / 8192^3 (torch.matmul in the same runs: 630 / 740 / 680):
+ *     nvidia_mma                                                              368 / 445 / 474
+ *     128 x 256, 4 stages, c by pairs, traded to 16 bytes a lane              521 / 622 / 657
+ *     the same: bands of 8 and 32 613 at 4096^3; warp groups one or two steps apart 613, 622; 128 x 128, 6 stages
+ *     489 / 575 / -; 3 stages - / 657 / -; without storing c                  637 / 710 / -
+ *     c through local memory, 3 stages, its place found under the last products 590 / 647 / 699
+ * b turned 735, a turned 687, both 683 at 4096^3. Storing by pairs took 6 us a tile, most of it for 70 KiB of
+ * instructions.
+ * The rest of the time: with neither loads nor stores 692 / 853 / -, the start of a kernel and issue; and power: at
+ * 8192^3 the card runs at 1.35 of its 1.98 GHz. Clusters, which would fetch b once for two groups, need a
+ * launch that OpenCL does not have.
+ *
+ * NDRange: a group of 128 * (CLF_CONSUMERS + 1) work-items for each tile, no more than compute units. ops/gemm.cl
+ * explains the arguments; maps_at = {where the maps of all groups begin, matrices of the batch}.
+ */
 #include "ops/gemm.cl"
 #include "prelude/nvidia_bulk.cl"
 
@@ -9,14 +66,16 @@
 #define CLF_COLUMNS 256 /* 128 or 256 */
 #endif
 #ifndef CLF_STAGES
-#define CLF_STAGES 4 /* steps of the depth in local memory */
+#define CLF_STAGES 3 /* steps of the depth in local memory */
 #endif
 #ifndef CLF_BAND
 #define CLF_BAND 16 /* tiles */
 #endif
-#ifndef CLF_SKEW
-#define CLF_SKEW 0
-#endif
+
+#define NUMBER_f32 CLF_F32
+#define NUMBER_f16 CLF_F16
+#define NUMBER_bf16 CLF_BF16
+#define C_STORAGE CAT(NUMBER_, CLF_C)
 
 #define DEPTH 64
 #define ROWS (64 * CLF_CONSUMERS)
@@ -30,13 +89,15 @@
 #define REGISTERS_ASK 56
 #define REGISTERS_COMPUTE 224
 
+/* c leaves through local memory by the copy engine, if it has the type of a and b. */
+#define STAGED (C_STORAGE == CLF_STORAGE)
+#define OUT_BYTES (STAGED ? 64 * CLF_COLUMNS * 2 : 0) /* of a computing group */
+
+/* Maps of a group: of a, of b, and of c for each computing group. */
+#define MAPS (2 + CLF_CONSUMERS)
+
 /* The barriers of a stage: its tiles are there, its place is free. */
 enum { FULL = 0, FREE = CLF_STAGES, BARRIERS = 2 * CLF_STAGES };
-
-#define NUMBER_f32 CLF_F32
-#define NUMBER_f16 CLF_F16
-#define NUMBER_bf16 CLF_BF16
-#define C_STORAGE CAT(NUMBER_, CLF_C)
 
 #if CLF_A_DEPTH && CLF_B_DEPTH
 #define MULTIPLY(columns) CLF_NV_DEEP(multiply, columns, 2, 0, 2, 0)
@@ -48,6 +109,13 @@ enum { FULL = 0, FREE = CLF_STAGES, BARRIERS = 2 * CLF_STAGES };
 #define MULTIPLY(columns) CLF_NV_DEEP(multiply, columns, 128, 1, 128, 1)
 #endif
 MULTIPLY(CLF_COLUMNS)
+
+/* The same number, from this place on: what is computed of it is computed behind here, and it itself before. */
+CLF_INLINE int here(int x)
+{
+    __asm__ volatile("" : "+r"(x));
+    return x;
+}
 
 /* {first row, first column, item of the batch} of tile n. */
 static int4 tile_of(int n, int8 shape)
@@ -142,15 +210,7 @@ CLF_INLINE void load_tile(operand x, int along, int extent, long start, int firs
 
 typedef float sums_of[CLF_COLUMNS / 8][4];
 
-/* Where a lane's sums go: two neighbours of a row, from `at` on, of which `left` exist. */
-typedef struct target {
-    __global type_c *c;
-    __global const type_bias *bias;
-    int bias_along, bias_step;
-    float2 factor;
-} target;
-
-/* Two neighbours of c, if they exist. */
+/* Two neighbours of c, of which `left` exist. */
 CLF_INLINE float2 load_two(__global const type_c *c, int left)
 {
 #if C_STORAGE == CLF_F32
@@ -169,103 +229,72 @@ CLF_INLINE float2 load_two(__global const type_c *c, int left)
     return (float2)(left > 0 ? load_c(c, 0) : 0.0f, left > 1 ? load_c(c, 1) : 0.0f);
 }
 
-/* alpha, beta and bias for two neighbours in row `row` and column `column`. */
-CLF_INLINE float2 complete(float2 x, target to, int at, int row, int column, int8 shape)
+/* What becomes of sums: `row` and `column` are those of the lane's first one. */
+typedef struct target {
+    __global type_c *c;
+    int step, row, column;
+    __global const type_bias *bias;
+    int bias_step;
+    float2 factor;
+} target;
+
+/* Two neighbours, with alpha, beta and bias; `plain`, a constant: there is alpha only. */
+CLF_INLINE float2 complete(sums_of sums, int j, int low, const target *to, int8 shape, int plain)
 {
-    const int left = row < shape.s0 ? shape.s1 - column : 0;
-    x *= to.factor.x;
-    if (to.factor.y != 0.0f)
-        x += to.factor.y * load_two(to.c + (left > 0 ? at : 0), left);
-    if (shape.s5 == 1)
-        x += (float2)(left > 0 ? load_bias(to.bias, column * to.bias_step) : 0.0f,
-                      left > 1 ? load_bias(to.bias, (column + 1) * to.bias_step) : 0.0f);
-    if (shape.s5 == 2)
-        x += left > 0 ? load_bias(to.bias, row * to.bias_step) : 0.0f;
+    /* here: 64 places would not fit the registers beside the sums. */
+    const int r = here(to->row) + low * 4, first = here(to->column) + j * 8, left = r < shape.s0 ? shape.s1 - first : 0;
+    float2 x = to->factor.x * (float2)(sums[j][low], sums[j][low + 1]);
+    if (!plain && to->factor.y != 0.0f && left > 0)
+        x += to->factor.y * load_two(to->c + r * to->step + first, left);
+    if (!plain && shape.s5 == 1)
+        x += (float2)(left > 0 ? load_bias(to->bias, first * to->bias_step) : 0.0f,
+                      left > 1 ? load_bias(to->bias, (first + 1) * to->bias_step) : 0.0f);
+    if (!plain && shape.s5 == 2)
+        x += left > 0 ? load_bias(to->bias, r * to->bias_step) : 0.0f;
     return x;
 }
 
-#if C_STORAGE == CLF_STORAGE
-/* A lane without the bit gives y for the other one's x. */
-CLF_INLINE void trade(uint *x, uint *y, int lane, int bit)
+#if STAGED
+/* 64 rows of a computing group, rounded, in blocks of 64 columns as the engine has them: 16 rows a warp. */
+CLF_INLINE void stage_out(sums_of sums, const target *to, int8 shape, int plain, int lane, int warp, uint staged)
 {
-    const uint low = *x, high = *y;
-    const uint got = clf_nv_swap(lane & bit ? low : high, bit);
-    *x = lane & bit ? got : low;
-    *y = lane & bit ? high : got;
-}
-
-/* Lanes 4g .. 4g + 3 have words[i] of chunk i each, and afterwards lane 4g + i has all words of chunk i. */
-CLF_INLINE void turn_words(uint *words, int lane)
-{
-    trade(&words[0], &words[1], lane, 1);
-    trade(&words[2], &words[3], lane, 1);
-    trade(&words[0], &words[2], lane, 2);
-    trade(&words[1], &words[3], lane, 2);
-}
-
-/* Eight neighbours, of which `left` exist. */
-CLF_INLINE void store_eight(__global ushort *to, const uint *words, int left)
-{
-    if (left >= 8 && ((ulong)to & 15) == 0) {
-        *(__global uint4 *)to = (uint4)(words[0], words[1], words[2], words[3]);
-        return;
-    }
+    /* The blocks of a store are chunk j of the upper and of the lower eight rows, and chunk j + 1 of them. */
+    const uint own = staged + (warp * 16 + (lane & 15)) * 128 + ((((lane >> 4) ^ lane) & 7) << 4);
 #pragma unroll
-    for (int i = 0; i < 8; i++)
-        if (i < left)
-            to[i] = (ushort)(words[i / 2] >> (i % 2 * 16));
-}
-#endif
-
-/* Two neighbours, of which `left` exist. */
-CLF_INLINE void store_two(__global type_c *c, float2 x, int left)
-{
-#if C_STORAGE == CLF_F32
-    if (left > 1 && ((ulong)c & 7) == 0) {
-        *(__global float2 *)c = x;
-        return;
-    }
-#endif
-    if (left > 0)
-        store_c(x.x, c, 0);
-    if (left > 1)
-        store_c(x.y, c, 1);
-}
-
-/* Four chunks of eight columns at a time, so that what is rounded to 16 bits leaves sixteen bytes at a time. */
-CLF_INLINE void store(sums_of sums, int row, int first, int lane, int8 shape, target to, int step)
-{
+    for (int j = 0; j < CLF_COLUMNS / 8; j += 2) {
+        uint words[4];
 #pragma unroll
-    for (int low = 0; low < 4; low += 2) {
-        const int r = row + low * 4, base = r * step + first;
-#pragma unroll
-        for (int j = 0; j < CLF_COLUMNS / 8; j += 4) {
-            float2 x[4];
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const int along = (j + i) * 8 + (lane & 3) * 2;
-                x[i] = complete((float2)(sums[j + i][low], sums[j + i][low + 1]), to, base + along, r, first + along,
-                                shape);
-            }
-#if C_STORAGE == CLF_STORAGE
-            const int along = (j + (lane & 3)) * 8;
-            uint words[4];
-#pragma unroll
-            for (int i = 0; i < 4; i++)
-                words[i] = clf_nv_pack(x[i].x, x[i].y);
-            turn_words(words, lane);
-            if (r < shape.s0)
-                store_eight((__global ushort *)to.c + base + along, words, shape.s1 - first - along);
-#else
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                const int along = (j + i) * 8 + (lane & 3) * 2;
-                if (r < shape.s0)
-                    store_two(to.c + base + along, x[i], shape.s1 - first - along);
-            }
-#endif
+        for (int i = 0; i < 4; i++) {
+            const float2 x = complete(sums, j + i / 2, i % 2 * 2, to, shape, plain);
+            words[i] = clf_nv_pack(x.x, x.y);
         }
+        clf_nv_put_fragments((own ^ (j % 8 * 16)) + j / 8 * BLOCK_BYTES, words);
     }
+}
+#endif
+
+/* Pairs, where the engine cannot do it. `whole`, a constant: all of them exist, at even places. */
+CLF_INLINE void store(sums_of sums, const target *to, int8 shape, int plain, int whole)
+{
+#pragma unroll
+    for (int low = 0; low < 4; low += 2)
+#pragma unroll
+        for (int j = 0; j < CLF_COLUMNS / 8; j++) {
+            const float2 x = complete(sums, j, low, to, shape, plain);
+            const int r = here(to->row) + low * 4, first = here(to->column) + j * 8;
+            const int left = r < shape.s0 ? shape.s1 - first : 0;
+            __global type_c *const c = to->c + r * to->step + first;
+#if C_STORAGE == CLF_F32
+            if (whole) {
+                *(__global float2 *)c = x;
+                continue;
+            }
+#endif
+            if (left > 0)
+                store_c(x.x, c, 0);
+            if (left > 1)
+                store_c(x.y, c, 1);
+        }
 }
 
 __kernel __attribute__((reqd_work_group_size(GROUP_ITEMS, 1, 1)))
@@ -273,9 +302,9 @@ void clf_gemm_nvidia_wgmma(__global const type_a *a, long8 a_at, __global const 
                            __global type_c *c, long8 c_at, __global const type_bias *bias, long2 bias_at,
                            int8 shape, float2 factor, __global uchar *maps, long2 maps_at)
 {
-    __local uint4 tiles[CLF_STAGES * STAGE_BYTES / 16] __attribute__((aligned(1024)));
+    __local uint4 tiles[(CLF_STAGES * STAGE_BYTES + CLF_CONSUMERS * OUT_BYTES) / 16] __attribute__((aligned(1024)));
     __local ulong barriers[BARRIERS] __attribute__((aligned(8)));
-    __local uint4 draft[2 * CLF_NV_MAP_BYTES / 16] __attribute__((aligned(128)));
+    __local uint4 draft[MAPS * CLF_NV_MAP_BYTES / 16] __attribute__((aligned(128)));
 
     const int item = get_local_id(0), lane = item & 31, role = clf_nv_same(item >> 7);
     const uint start = clf_nv_address((__local const void *)tiles), at = clf_nv_address((__local const void *)barriers);
@@ -283,7 +312,7 @@ void clf_gemm_nvidia_wgmma(__global const type_a *a, long8 a_at, __global const 
     const int end = (shape.s1 + CLF_COLUMNS - 1) / CLF_COLUMNS * ((shape.s0 + ROWS - 1) / ROWS) * items;
     int stage = 0, phase = 0;
 
-    maps += maps_at.x + (long)get_group_id(0) * (2 * CLF_NV_MAP_BYTES);
+    maps += maps_at.x + (long)get_group_id(0) * (MAPS * CLF_NV_MAP_BYTES);
     const operand left = { (__global const ushort *)a, a_at, CLF_A_DEPTH ? shape.s2 : shape.s0,
                            CLF_A_DEPTH ? shape.s0 : shape.s2, maps };
     const operand right = { (__global const ushort *)b, b_at, CLF_B_DEPTH ? shape.s2 : shape.s1,
@@ -330,15 +359,23 @@ void clf_gemm_nvidia_wgmma(__global const type_a *a, long8 a_at, __global const 
         }
     } else {
         clf_nv_registers_more(REGISTERS_COMPUTE);
-        const int group = role - 1, row = group * 64 + (item >> 5 & 3) * 16 + (lane >> 2);
+        const int group = role - 1, warp = item >> 5 & 3, row = group * 64 + warp * 16 + (lane >> 2);
+#if STAGED
+        const uint staged = start + CLF_STAGES * STAGE_BYTES + group * OUT_BYTES;
+        const operand out = { (__global const ushort *)c, c_at, shape.s1, shape.s0,
+                              maps + (2 + group) * CLF_NV_MAP_BYTES };
+        const int bulk_out = is_taken(out);
+        if (bulk_out && clf_nv_same(warp) == 0)
+            show_map(out, items, shape, 64, draft + (2 + group) * CLF_NV_MAP_BYTES / 16, lane);
+#endif
         for (int n = get_group_id(0); n < end; n += (int)get_num_groups(0)) {
             sums_of sums;
             uint before = 0;
             for (int k = 0; k < steps; k++) {
-                const uint here = clf_nv_same(start + stage * STAGE_BYTES);
+                const uint from = clf_nv_same(start + stage * STAGE_BYTES);
                 clf_nv_barrier_wait(at + 8 * (FULL + stage), phase);
-                multiply((float *)sums, clf_nv_tile(here + group * BLOCK_BYTES, 16),
-                         clf_nv_tile(here + A_BYTES, CLF_B_DEPTH ? 16 : BLOCK_BYTES), k > 0);
+                multiply((float *)sums, clf_nv_tile(from + group * BLOCK_BYTES, 16),
+                         clf_nv_tile(from + A_BYTES, CLF_B_DEPTH ? 16 : BLOCK_BYTES), k > 0);
                 clf_nv_product_wait(1, ((float *)sums), CLF_COLUMNS); /* that of the step before is done */
                 if (k > 0 && lane == 0)
                     clf_nv_barrier_arrive(before);
@@ -346,12 +383,50 @@ void clf_gemm_nvidia_wgmma(__global const type_a *a, long8 a_at, __global const 
                 stage = stage + 1 == CLF_STAGES ? 0 : stage + 1;
                 phase ^= stage == 0;
             }
+            /* Where they go is found out while the last products run. */
+            int4 tile = tile_of(n, shape);
+            tile = (int4)(here(tile.x), here(tile.y), here(tile.z), 0);
+#if STAGED
+            int4 place = place_of(out, tile.z, shape);
+            place = (int4)(here(place.x), here(place.y), here(place.z), 0);
+#endif
             clf_nv_product_wait(0, ((float *)sums), CLF_COLUMNS);
             if (lane == 0)
                 clf_nv_barrier_arrive(before);
-            const int4 tile = tile_of(n, shape);
-            const target to = { c + matrix_of(tile.z, c_at, shape), bias + bias_at.x, shape.s5, (int)bias_at.y, factor };
-            store(sums, tile.x + row, tile.y, lane, shape, to, (int)c_at.s4);
+            const target to = { c + matrix_of(tile.z, c_at, shape), (int)c_at.s4, tile.x + row,
+                                tile.y + (lane & 3) * 2, bias + bias_at.x, (int)bias_at.y, factor };
+            const int plain = factor.y == 0.0f && shape.s5 == 0;
+#if STAGED
+            /* The engine writes sixteen bytes at a time, also where the row ends between them. */
+            if (bulk_out && (shape.s1 % 8 == 0 || tile.y + CLF_COLUMNS <= shape.s1)) {
+                if ((item & 127) == 0)
+                    clf_nv_bulk_wait_read();
+                clf_nv_turn_wait(1 + group, 128); /* the tile before has been read */
+                if (plain)
+                    stage_out(sums, &to, shape, 1, lane, warp, staged);
+                else
+                    stage_out(sums, &to, shape, 0, lane, warp, staged);
+                clf_nv_publish();
+                clf_nv_turn_wait(1 + group, 128); /* all of this one is written */
+                if ((item & 127) == 0) {
+                    for (int i = 0; i < CLF_COLUMNS / 64; i++)
+                        if (tile.y + i * 64 < shape.s1 && tile.x + group * 64 < shape.s0)
+                            clf_nv_bulk_store_more(out.map, tile.y + i * 64, tile.x + group * 64, place,
+                                                   staged + i * BLOCK_BYTES);
+                    clf_nv_bulk_commit();
+                }
+                continue;
+            }
+#endif
+            if (C_STORAGE == CLF_F32 && plain && tile.x + group * 64 + 64 <= shape.s0 &&
+                tile.y + CLF_COLUMNS <= shape.s1 && (((ulong)to.c | 4 * (ulong)to.step) & 7) == 0)
+                store(sums, &to, shape, 1, 1);
+            else
+                store(sums, &to, shape, 0, 0);
         }
+#if STAGED
+        if ((item & 127) == 0)
+            clf_nv_bulk_wait_read(); /* local memory ends with the group */
+#endif
     }
 }

@@ -96,6 +96,25 @@ static void clf_nv_bulk_copy_more(uint to, __global const void *map, int column,
                      "r"(barrier_at) : "memory");
 }
 
+/* The other way: to (place, row, column), leaving out what is not in the tensor; but sixteen bytes at a time, so that
+ * rows which end between those lose what is behind them. Who wrote the tile has published it. */
+static void clf_nv_bulk_store_more(__global const void *map, int column, int row, int4 place, uint from)
+{
+    __asm__ volatile("cp.async.bulk.tensor.5d.global.shared::cta.tile.bulk_group [%0, {%1, %2, %3, %4, %5}], [%6];"
+                     : : "l"(map), "r"(column), "r"(row), "r"(place.z), "r"(place.y), "r"(place.x), "r"(from)
+                     : "memory");
+}
+
+/* Ends a group of stores; the tiles of all groups of this work-item have been read. */
+static void clf_nv_bulk_commit(void)
+{
+    __asm__ volatile("cp.async.bulk.commit_group;" : : : "memory");
+}
+static void clf_nv_bulk_wait_read(void)
+{
+    __asm__ volatile("cp.async.bulk.wait_group.read 0;" : : : "memory");
+}
+
 /* So many bytes more belong to the barrier's phase, which waits for them and for arrivals. */
 static void clf_nv_barrier_expect(uint barrier_at, uint bytes)
 {

@@ -114,7 +114,8 @@ static ulong clf_nv_tile(uint address, uint block_bytes)
  * the depth (XT = 1, XS = 128). What they are called: NAME. */
 #define CLF_NV_DEEP_STEP(N, c, xo, yo, add, xt, yt) \
     "add.s64 a, %[x], " #xo "; add.s64 b, %[y], " #yo ";\n\t" \
-    "//@wgmma.mma_async.sync.aligned.m64n" #N "k16." CLF_NV_TYPES " {" c "}, a, b, " #add ", 1, 1, " #xt ", " #yt ";\n\t"
+    "//@wgmma.mma_async.sync.aligned.m64n" #N "k16." CLF_NV_TYPES " {" c "}, a, b, " #add ", 1, 1, " #xt ", " \
+    #yt ";\n\t"
 #define CLF_NV_DEEP(name, N, xs, xt, ys, yt) \
     CLF_INLINE void name(float *sum, ulong x, ulong y, int add) \
     { \
@@ -155,6 +156,13 @@ CLF_NV_WEIGHTED(first_weighted, 128, 64, 0)
 #define CLF_NV_FLOATS(columns) CLF_NV_JOINED(CLF_NV_F, columns)
 #define clf_nv_product_wait(n, c, columns) \
     __asm__ volatile("//@wgmma.wait_group.sync.aligned " #n ";\n\t" : CLF_NV_FLOATS(columns)(c) : : "memory")
+
+/* Four 8 x 8 blocks of pairs from a warp's registers to local memory; lane 8i + r has the place of row r of block i. */
+static void clf_nv_put_fragments(uint to, const uint *x)
+{
+    __asm__ volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};"
+                     : : "r"(to), "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]) : "memory");
+}
 
 /* The share of registers of a warp group, once it knows its part. */
 #define CLF_NV_TEXT(x) #x

@@ -56,8 +56,8 @@ clf_status clf__gemm_plan(clf_plan *plan, const clf__gemm_problem *problem, clf_
     if (!choice->provider && !problem->provider)
         choice->provider = try_one(plan, list, NULL, &product, &known);
     if (!known)
-        return clf_plan_refuse(plan, "there is no matrix product '%s': vector, portable, nvidia_wgmma, nvidia_mma and clblast "
-                               "exist", problem->provider);
+        return clf_plan_refuse(plan, "there is no matrix product '%s': vector, portable, nvidia_wgmma, nvidia_mma and "
+                               "clblast exist", problem->provider);
     if (!choice->provider)
         return clf_plan_refuse(plan, "no matrix product can do this on %s", clf_device_get_info(device)->name);
     return choice->provider->plan(plan, &product, choice);

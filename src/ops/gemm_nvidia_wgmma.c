@@ -1,5 +1,6 @@
-/* The provider for NVIDIA GPUs of sm_90: products of f16 and bf16 by warp groups, whose operands the copy engine brings.
- * What that cannot take (rows that do not start at multiples of 16 bytes) and small products are left to nvidia_mma. */
+/* The provider for NVIDIA GPUs of sm_90: products of f16 and bf16 by warp groups, whose operands the copy engine
+ * brings. What that cannot take (rows that do not start at multiples of 16 bytes) and small products are left
+ * to nvidia_mma. */
 #include "device/retarget.h"
 #include "ops/gemm_provider.h"
 #include "tensor/tensor.h"
@@ -7,18 +8,31 @@
 
 /* See cl/ops/gemm_nvidia_wgmma.cl for the names. */
 typedef struct tile {
-    int columns, stages;
+    int columns, stages; /* one more where c needs no room */
 } tile;
 
 enum { CONSUMERS = 2, ROWS = 64 * CONSUMERS, ITEMS = 128 * CONSUMERS + 128, DEPTH = 64 };
+enum { LONG_DEPTH = 2048 };   /* that pays for what a group does before and behind it */
 enum { REGISTERS = 168 };     /* of a work-item at the beginning: 64 Ki for all */
-enum { MAP_BYTES = 2 * 128 }; /* of a group: what describes a and b to the copy engine */
+enum { MAP_BYTES = (2 + CONSUMERS) * 128 }; /* of a group: what describes a, b and c to the copy engine */
 
-static const tile wide = { 256, 4 }, narrow = { 128, 6 };
+static const tile wide = { 256, 3 }, narrow = { 128, 5 };
 
-static uint64_t local_bytes(const tile *t)
+/* Does c pass through local memory? */
+static bool is_staged(const clf__gemm_product *p)
 {
-    return (uint64_t)t->stages * (2 * DEPTH * (uint64_t)(ROWS + t->columns) + 16) + MAP_BYTES;
+    return p->c.dtype == p->a.dtype;
+}
+
+static int stages_of(const tile *t, const clf__gemm_product *p)
+{
+    return t->stages + !is_staged(p);
+}
+
+static uint64_t local_bytes(const tile *t, const clf__gemm_product *p)
+{
+    const uint64_t stage = 2 * DEPTH * (uint64_t)(ROWS + t->columns) + 16;
+    return (uint64_t)stages_of(t, p) * stage + (is_staged(p) ? 2 * ROWS * (uint64_t)t->columns : 0) + MAP_BYTES;
 }
 
 static double tiles_of(const tile *t, const clf__gemm_product *p)
@@ -57,8 +71,8 @@ static bool supports(const clf_device *device, const clf__gemm_product *p, char 
     else if (p->a.dtype != p->b.dtype || (p->a.dtype != CLF_F16 && p->a.dtype != CLF_BF16))
         (void)snprintf(why, size, "a is %s, b is %s: tensor cores multiply f16 by f16 and bf16 by bf16",
                        clf_dtype_name(p->a.dtype), clf_dtype_name(p->b.dtype));
-    else if (local_bytes(t) > has->nvidia_local_memory)
-        (void)snprintf(why, size, "its tiles take %llu bytes of local memory", (unsigned long long)local_bytes(t));
+    else if (local_bytes(t, p) > has->nvidia_local_memory)
+        (void)snprintf(why, size, "its tiles take %llu bytes of local memory", (unsigned long long)local_bytes(t, p));
     else if (p->depth == 0)
         (void)snprintf(why, size, "the sums are empty");
     else
@@ -67,14 +81,15 @@ static bool supports(const clf_device *device, const clf__gemm_product *p, char 
     return false;
 }
 
+/* Measured on an H100: 36 tiles of 12 steps and 16 of 64 are faster here, 16 of 8 are not. */
 static bool is_worth(const clf_device *device, const clf__gemm_product *p, char *why, size_t size)
 {
     const double tiles = tiles_of(&narrow, p), units = clf_device_get_info(device)->compute_units;
 
-    if (p->rows > ROWS / 2 && p->columns > narrow.columns / 2 && 2 * tiles >= units)
+    if (p->rows > ROWS / 2 && p->columns > narrow.columns / 2 && (4 * tiles >= units || p->depth >= LONG_DEPTH))
         return true;
-    (void)snprintf(why, size, "%lld x %lld, %lld times, are too few tiles of %d x %d for %d compute units",
-                   (long long)p->rows, (long long)p->columns, (long long)clf__gemm_items(p), ROWS, narrow.columns,
+    (void)snprintf(why, size, "%lld matrices of %lld x %lld are too few tiles of %d x %d for %d compute units",
+                   (long long)clf__gemm_items(p), (long long)p->rows, (long long)p->columns, ROWS, narrow.columns,
                    (int)units);
     return false;
 }
@@ -86,7 +101,7 @@ static clf_status plan(clf_plan *plan_, const clf__gemm_product *p, clf__gemm_ch
 
     (void)snprintf(more, sizeof more, "-DCLF_STORAGE=%d -DCLF_CONSUMERS=%d -DCLF_COLUMNS=%d -DCLF_STAGES=%d "
                    CLF__EXACT_TARGET " -cl-nv-maxrregcount=%d", clf__storage_number(p->a.dtype), CONSUMERS, t->columns,
-                   t->stages, REGISTERS);
+                   stages_of(t, p), REGISTERS);
     choice->rows = ROWS;
     choice->columns = t->columns;
     choice->items = ITEMS;

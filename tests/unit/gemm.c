@@ -305,10 +305,11 @@ static const size matrix_sizes[] = {
     { 128, 512, 96, { 2, 1 } }, { 129, 264, 70, { 7, 10 } }, { 136, 257, 33, { 6, 6 } },
 };
 
-/* And for the copy engine: more steps of the depth than lie in local memory, more tiles than compute units, and
- * offsets that it cannot take. */
+/* And for the copy engine: more steps of the depth than lie in local memory, more tiles than compute units, and where
+ * strides alone are even, offsets that it cannot take. */
 static const size engine_sizes[] = {
-    { 9, 10, 520, { 14, 20 } }, { 130, 264, 456, { 1, 2 } }, { 200, 72, 64, { 5, 30 } }, { 64, 256, 8, { 1, 1 } },
+    { 1, 1, 1, { 1, 1 } },   { 64, 72, 40, { 1, 2 } },      { 65, 129, 31, { 2, 3 } },   { 9, 16, 328, { 12, 12 } },
+    { 64, 256, 8, { 1, 1 } }, { 130, 264, 200, { 1, 1 } }, { 130, 258, 8, { 5, 7 } }, { 384, 520, 8, { 1, 1 } },
 };
 
 static int runs;
@@ -338,9 +339,11 @@ static void sweep_portable(clf_device *device)
     sweep(device, "portable", info->simulator || ((info->type & CL_DEVICE_TYPE_CPU) && !info->software));
 }
 
-static void sweep_matrices(clf_device *device, const char *provider, int more, const size *all, size_t count)
+/* Variants from `first` on that have `more` flags as well. */
+static void sweep_matrices(clf_device *device, const char *provider, size_t first, size_t end, int more,
+                           const size *all, size_t count)
 {
-    for (size_t i = 0; i < sizeof matrix_variants / sizeof matrix_variants[0]; i++)
+    for (size_t i = first; i < end; i++)
         for (size_t j = 0; j < count; j++) {
             variant v = matrix_variants[i];
             v.flags |= more;
@@ -349,23 +352,35 @@ static void sweep_matrices(clf_device *device, const char *provider, int more, c
         }
 }
 
+enum { MATRIX_VARIANTS = sizeof matrix_variants / sizeof *matrix_variants, OF_F16 = 3 };
+
 static void sweep_nvidia_mma(clf_device *device)
 {
     if (!clf_device_get_capabilities(device)->nvidia_matrix)
         return;
     sweep(device, "nvidia_mma", false);
-    sweep_matrices(device, "nvidia_mma", 0, matrix_sizes, sizeof matrix_sizes / sizeof matrix_sizes[0]);
+    sweep_matrices(device, "nvidia_mma", 0, MATRIX_VARIANTS, 0, matrix_sizes,
+                   sizeof matrix_sizes / sizeof *matrix_sizes);
 }
 
-static void sweep_nvidia_wgmma(clf_device *device)
+static void sweep_nvidia_wgmma(clf_device *device, size_t first, size_t end)
 {
-    const size_t count = sizeof engine_sizes / sizeof engine_sizes[0];
+    const size_t count = sizeof engine_sizes / sizeof *engine_sizes;
 
     if (!clf_device_get_capabilities(device)->nvidia_wgmma)
         return;
-    sweep_matrices(device, "nvidia_wgmma", EVEN, matrix_sizes, sizeof matrix_sizes / sizeof matrix_sizes[0]);
-    sweep_matrices(device, "nvidia_wgmma", EVEN, engine_sizes, count);
-    sweep_matrices(device, "nvidia_wgmma", 0, engine_sizes, count);
+    sweep_matrices(device, "nvidia_wgmma", first, end, EVEN, engine_sizes, count);
+    sweep_matrices(device, "nvidia_wgmma", first, end, 0, engine_sizes, count);
+}
+
+static void sweep_nvidia_wgmma_f16(clf_device *device)
+{
+    sweep_nvidia_wgmma(device, 0, OF_F16);
+}
+
+static void sweep_nvidia_wgmma_bf16(clf_device *device)
+{
+    sweep_nvidia_wgmma(device, OF_F16, MATRIX_VARIANTS);
 }
 
 static void sweep_vector(clf_device *device)
@@ -400,9 +415,16 @@ Test(gemm, nvidia_mma)
         cr_skip_test("no NVIDIA GPU with tensor cores");
 }
 
-Test(gemm, nvidia_wgmma)
+Test(gemm, nvidia_wgmma_f16)
 {
-    for_each_device(sweep_nvidia_wgmma);
+    for_each_device(sweep_nvidia_wgmma_f16);
+    if (runs == 0)
+        cr_skip_test("no NVIDIA GPU of sm_90");
+}
+
+Test(gemm, nvidia_wgmma_bf16)
+{
+    for_each_device(sweep_nvidia_wgmma_bf16);
     if (runs == 0)
         cr_skip_test("no NVIDIA GPU of sm_90");
 }
