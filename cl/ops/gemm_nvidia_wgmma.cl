@@ -19,8 +19,8 @@
  * c of the type of a and b is rounded, passes through local memory and leaves while the next tile is multiplied. Where
  * that cannot be (f32, rows that end between multiples of 16 bytes, places that the engine cannot take) each lane
  * writes its pairs. Offsets are known to runs only: operands that do not start at multiples of 16 bytes are copied
- * by the first warp group, number by number. What does not exist arrives as zeros. Axes of the batch along which an operand
- * repeats are no axes of its map. Sums run over the depth in order: the same bits in every run.
+ * by the first warp group, number by number. What does not exist arrives as zeros. Axes of the batch along which an
+ * operand repeats are no axes of its map. Sums run over the depth in order: the same bits in every run.
  *
  * Hand-over, without a barrier of all:
  *   - a step is FULL when both who ask have arrived and the engine has written the bytes that they announced before

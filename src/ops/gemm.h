@@ -20,7 +20,7 @@ typedef struct clf__gemm_problem {
     clf_tensor  a, b, c;
     clf_tensor  bias;     /* rank 1: a number for each column; rank 0 = absent */
     float       alpha, beta;
-    const char *provider; /* only this one: "vector", "portable", "nvidia_wgmma", "nvidia_mma", "clblast"; NULL = best */
+    const char *provider; /* only this: "vector", "portable", "nvidia_wgmma", "nvidia_mma", "clblast"; NULL: the best */
 } clf__gemm_problem;
 
 /* What a plan decided; a plain value without a destructor: kernels belong to the plan. */

@@ -31,8 +31,9 @@ static int stages_of(const tile *t, const clf__gemm_product *p)
 
 static uint64_t local_bytes(const tile *t, const clf__gemm_product *p)
 {
-    const uint64_t stage = 2 * DEPTH * (uint64_t)(ROWS + t->columns) + 16;
-    return (uint64_t)stages_of(t, p) * stage + (is_staged(p) ? 2 * ROWS * (uint64_t)t->columns : 0) + MAP_BYTES;
+    const uint64_t rows = ROWS, columns = (uint64_t)t->columns, stages = (uint64_t)stages_of(t, p);
+
+    return stages * ((rows + columns) * DEPTH * 2 + 16) + (is_staged(p) ? rows * columns * 2 : 0) + MAP_BYTES;
 }
 
 static double tiles_of(const tile *t, const clf__gemm_product *p)
