@@ -41,14 +41,13 @@
  * Registers: 168 at the beginning, then 56 and 224; nothing spilled. Local memory with 256 columns: 3 stages of 48 KiB
  * and 64 KiB for c.
  *
- * Measured on an H100, f16, TFLOP/s at 2048^3 / 4096^3 / 8192^3 (torch.matmul in the same runs: 630 / 740 / 680):
+ * Measured on an H100, f16, TFLOP/s at 2048^3 / 4096^3 / 8192^3 (torch.matmul in the same runs: 645 / 757 / 697):
  *     nvidia_mma                                                              368 / 445 / 474
  *     128 x 256, 4 stages, c by pairs, traded to 16 bytes a lane              521 / 622 / 657
  *     the same: bands of 8 and 32 613 at 4096^3; warp groups one or two steps apart 613, 622; 128 x 128, 6 stages
  *     489 / 575 / -; 3 stages - / 657 / -; without storing c                  637 / 710 / -
- *     c through local memory, 3 stages, its place found under the last products 590 / 647 / 699
- * b turned 735, a turned 687, both 683 at 4096^3. Storing by pairs took 6 us a tile, most of it for 70 KiB of
- * instructions.
+ *     c through local memory, 3 stages, its place found under the last products 567 / 668 / 711
+ * bf16 701 at 4096^3. Storing by pairs took 6 us a tile, most of it for 70 KiB of instructions.
  * The rest of the time: with neither loads nor stores 692 / 853 / -, the start of a kernel and issue; and power: at
  * 8192^3 the card runs at 1.35 of its 1.98 GHz. Clusters, which would fetch b once for two groups, need a
  * launch that OpenCL does not have.

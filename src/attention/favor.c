@@ -161,9 +161,7 @@ CLF_REGISTER_ATTENTION(favor) = {
     .summary = "softmax attention through random features, in linear time",
     .paper = "Choromanski et al. 2020, arXiv:2009.14794",
     .config = CLF_SCHEMA(favor_config, favor_fields),
-    .programs = { "attention/favor.cl", "attention/favor_vector.cl", "attention/favor_causal.cl", "ops/gemm_vector.cl",
-                  "ops/gemm_portable.cl", "ops/gemm_nvidia_mma.cl",
-                  "ops/gemm_nvidia_wgmma.cl" },
+    .programs = { "attention/favor.cl", "attention/favor_vector.cl", "attention/favor_causal.cl" },
     .families = clf__lanes_families,
     .io = clf_attention_io_qkv,
     .traits = CLF_TRAIT_CAUSAL | CLF_TRAIT_KEY_PADDING_MASK | CLF_TRAIT_CROSS | CLF_TRAIT_VALUE_WIDTH |
