@@ -102,7 +102,8 @@ void clf_fused_parts_nvidia(__global const float *q, long4 q_at, __global const 
 #pragma unroll
     for (int part = 2; part >= 0; part--) {
         *(__global uint4 *)(parts + part * shape.s0 * item_step) =
-            (uint4)(clf_nv_upper(x[0], x[1]), clf_nv_upper(x[2], x[3]), clf_nv_upper(x[4], x[5]), clf_nv_upper(x[6], x[7]));
+            (uint4)(clf_nv_upper(x[0], x[1]), clf_nv_upper(x[2], x[3]), clf_nv_upper(x[4], x[5]),
+                    clf_nv_upper(x[6], x[7]));
 #pragma unroll
         for (int i = 0; i < 8; i++)
             x[i] = wild >> i & 1 ? 0.0f : clf_nv_without_upper(x[i]);

@@ -1,24 +1,24 @@
-/* What the backward kernels of floats by warp groups share. A work-group owns 64 rows, which rest in parts; both computing
- * groups work on them, because the parts of more rows would leave no room for what passes by, and take turns at the
- * tiles. Each has a ring of its own, which a lane of a warp of its own fills. In the end the groups add up what they
- * have, in the same order always.
+/* What the backward kernels of floats by warp groups share. A work-group owns 64 rows, which rest in parts; both
+ * computing groups work on them, because the parts of more rows would leave no room for what passes by, and take turns
+ * at the tiles. Each has a ring of its own, which a lane of a warp of its own fills. In the end the groups add up what
+ * they have, in the same order always.
  *
  * Hand-over, without a barrier of all:
- *   - a unit is FULL when the lane that asked for it has arrived and the engine has written the bytes that were announced
- *     before; what rests has a barrier of its own, REST, which is used once.
- *   - a unit is FREE when one lane of each warp of its computing group has arrived, behind wgmma.wait_group, which is the
- *     warp's own: products of a warp group read a unit for all four of its warps. FREE comes before the next request for
- *     the place. Engine and tensor cores are the same proxy.
+ *   - a unit is FULL when the lane that asked for it has arrived and the engine has written the bytes that were
+ *     announced before; what rests has a barrier of its own, REST, which is used once.
+ *   - a unit is FREE when one lane of each warp of its computing group has arrived, behind wgmma.wait_group, which is
+ *     the warp's own: products of a warp group read a unit for all four of its warps. FREE comes before the next
+ *     request for the place. Engine and tensor cores are the same proxy.
  *   - phases: the n-th use of a place has phase n mod 2; nobody is ever two uses ahead, because FULL needs FREE, and
  *     whoever waits for a use has waited for the one before, as the ring is its own.
  *   - in the end a barrier of both computing groups tells that nobody multiplies what rests any more, whose place takes
  *     the sums that are handed over; a second one shows them.
  *
  * Measured on an H100, 4096 queries and keys, widths 64 / 128, all of backward, TFLOP/s, 2.5 times the operations of
- * forward counted (causal): 82 (77) / 71 (68); nvidia_mma has 45 (42) / 38 (35). Tiles: 64 rows at width 64, 32 at 128.
- * Registers 168 at entry, 240 in a step; 40 bytes are spilled by the gradients of keys at width 128, outside the steps.
- * Local memory 208 KiB.
- * The rest of the time: seven products run for five that count, so they run at 115 / 99 where forward's do at 118. At
+ * forward counted (causal): 82 (74) / 75 (69), at 16384 84 (85) / 75 (78); nvidia_mma has 45 (42) / 38 (35).
+ * Tiles: 64 rows at width 64, 32 at 128. Registers 168 at entry, 240 in a step; 40 bytes are spilled by the gradients
+ * of keys at width 128, outside the steps. Local memory 208 KiB.
+ * The rest of the time: seven products run for five that count, so they run at 115 / 105 where forward's do at 122. At
  * width 128 units of 32 rows make the tensor cores read what rests twice as often.
  */
 #define REGISTERS_LOAD 24
@@ -42,8 +42,8 @@ CLF_INLINE void make_barriers(int item, uint at)
 }
 
 /* Both tensors that rest, 64 rows from `first` on. */
-CLF_INLINE void ask_for_rest(__global const uchar *x_map, __global const uchar *y_map, int items, int b, int h, int first,
-                             uint x_tile, uint y_tile, uint at)
+CLF_INLINE void ask_for_rest(__global const uchar *x_map, __global const uchar *y_map, int items, int b, int h,
+                             int first, uint x_tile, uint y_tile, uint at)
 {
     const uint full = at + 8 * REST;
     clf_nv_barrier_expect(full, 2 * PARTS * PART_BYTES);

@@ -27,7 +27,8 @@ CLF_INLINE void ask_for_all(__global const uchar *maps, int items, int b, int h,
                          (start + n % steps) * CLF_COLUMNS, unit++, units, at);
 }
 
-/* A lane knows the numbers of queries `lane`, `lane` + 32 ... of a tile; number j * 8 + 2t + i of its scores' columns. */
+/* A lane knows the numbers of queries `lane`, `lane` + 32 ... of a tile; this is the one of its scores' column
+ * j * 8 + 2t + i. */
 #define OF_COLUMN(numbers, j, i) \
     as_float(clf_nv_from(as_uint(numbers[(j) / 4]), (j) % 4 * 8 + (lane & 3) * 2 + (i)))
 

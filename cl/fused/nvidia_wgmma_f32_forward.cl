@@ -6,15 +6,15 @@
  *     warp group 2: 64 queries                                  T = P V, six products of what the weights are split
  *                                                               into; sums = sums * shrink + T
  *
- * nvidia_parts.cl has split the tensors before and described them to the copy engine. The softmax of one computing group
- * runs under the products of the other. Groups stay on their compute unit and go on with more queries.
+ * nvidia_parts.cl has split the tensors before and described them to the copy engine. The softmax of one computing
+ * group runs under the products of the other. Groups stay on their compute unit and go on with more queries.
  *
  * Hand-over, without a barrier of all:
- *   - a unit is FULL when the lane that asked for it has arrived and the engine has written the bytes that were announced
- *     before; computing groups wait for FULL before they start products.
- *   - a unit is FREE when one lane of every computing warp has arrived, behind wgmma.wait_group, which is the warp's own:
- *     products of a warp group read the unit for all four of its warps, so four arrivals a group are needed and enough.
- *     FREE comes before the next request for the place. Engine and tensor cores are the same proxy.
+ *   - a unit is FULL when the lane that asked for it has arrived and the engine has written the bytes that were
+ *     announced before; computing groups wait for FULL before they start products.
+ *   - a unit is FREE when one lane of every computing warp has arrived, behind wgmma.wait_group, which is the warp's
+ *     own: products of a warp group read the unit for all four of its warps, so four arrivals a group are needed and
+ *     enough. FREE comes before the next request for the place. Engine and tensor cores are the same proxy.
  *   - queries likewise, Q_FULL and Q_FREE of each computing group: it is the only one that reads them.
  *   - phases: the n-th use of a place has phase n mod 2; nobody is ever two uses ahead, because FULL needs FREE.
  *
@@ -24,11 +24,12 @@
  *     as above, the next tile's scores started behind the sums               118 (103) / 117 (106)
  *     each step for itself: the other group fills the gaps, and two loops
  *     become one                                                             117 (105) / 118 (108)
- * That is 700 TFLOP/s of bf16; the kernel for bf16 itself has 525 / 687. Tiles: 128 keys at width 64, 64 at 128. Registers
- * 168 at entry, 240 in a step; spilled are 8 bytes, outside the steps. Local memory 208 KiB, most of it the parts of 128
- * queries and ten or seven units.
+ *     one kernel splits all tensors                                          122 (108) / 123 (109)
+ * That is 730 TFLOP/s of bf16; the kernel for bf16 itself has 525 / 687. At 16384 128 (119) / 128 (118).
+ * Tiles: 128 keys at width 64, 64 at 128. Registers 168 at entry, 240 in a step; spilled are 8 bytes, outside the
+ * steps. Local memory 208 KiB, most of it the parts of 128 queries and ten or seven units.
  * Errors: root mean square a third of those of PyTorch's products of floats, half of its memory-efficient backend's.
- * The rest of the time: splitting moves 1 GB, 0.4 of those 4.7 ms and a quarter of the time at 1024 queries.
+ * The rest of the time: splitting moves 1 GB, 0.4 of those 4.5 ms and a quarter of the time at 1024 queries.
  */
 #ifndef CLF_COLUMNS
 #define CLF_COLUMNS 64
@@ -40,6 +41,8 @@
 #if CLF_SEQUENCES || CLF_KEY_PADDING
 #error left to nvidia_mma: maps know neither
 #endif
+
+#define Q_BYTES (CLF_CONSUMERS * PARTS * PART_BYTES)
 
 enum { Q_FULL = 2 * CLF_STAGES, Q_FREE = Q_FULL + CLF_CONSUMERS, BARRIERS = Q_FREE + CLF_CONSUMERS };
 
@@ -96,9 +99,9 @@ void clf_fused_forward_nvidia_wgmma_f32(__global const clf_mask *mask, long8 mas
                                         int8 shape CLF_SEQUENCE_PARAMETERS, float4 factor, uint8 random
                                         CLF_EXTRA_PARAMETERS, __global const uchar *maps, long maps_at)
 {
-    __local uint4 tiles[(CLF_CONSUMERS * PARTS * PART_BYTES + CLF_STAGES * UNIT_BYTES) / 16] __attribute__((aligned(1024)));
+    __local uint4 tiles[(Q_BYTES + CLF_STAGES * UNIT_BYTES) / 16] __attribute__((aligned(1024)));
     __local ulong barriers[BARRIERS] __attribute__((aligned(8)));
-    const uint q_tiles = clf_nv_address((__local const void *)tiles), units = q_tiles + CLF_CONSUMERS * PARTS * PART_BYTES;
+    const uint q_tiles = clf_nv_address((__local const void *)tiles), units = q_tiles + Q_BYTES;
     const uint at = clf_nv_address((__local const void *)barriers);
 
     const int item = get_local_id(0), lane = item & 31, role = clf_nv_same(item >> 7);

@@ -4,8 +4,8 @@
  *     x y  =  x0 y2  +  x1 y1 + x0 y1  +  x2 y0 + x1 y0 + x0 y0
  *
  * So the last part of the right operand is used once, the one before twice, the first three times: they arrive in this
- * order, each a UNIT with barriers of its own, and leave in it. Tensor cores cut off what their sums cannot hold, always
- * towards 0: the products of a tile begin at 0, and join sums over many tiles by an ordinary, rounded addition.
+ * order, each a UNIT with barriers of its own, and leave in it. Tensor cores cut off what their sums cannot hold,
+ * always towards 0: the products of a tile begin at 0, and join sums over many tiles by an ordinary, rounded addition.
  */
 #include "fused/nvidia_wgmma_tile.cl"
 #include "fused/nvidia_maps.cl"
@@ -67,7 +67,8 @@ CLF_INLINE void start_scores(float *s, uint x_tile, int first, uint units, uint 
     }
 }
 
-/* sum = weights by the rows of the units from `first` on, SUM_WIDTH columns from the block of 64 `block` on. Runs on. */
+/* sum = weights by the rows of the units from `first` on, SUM_WIDTH columns from the block of 64 `block` on. Runs
+ * on. */
 CLF_INLINE void start_sums(float *sum, uint p[PARTS][CLF_COLUMNS / 4], int first, int block, uint units, uint at)
 {
     const ulong columns = block * CLF_COLUMNS * 128 / 16;

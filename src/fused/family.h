@@ -34,7 +34,7 @@ const char *clf__fused_feature_name(int bit);
 typedef struct clf__fused_family {
     const char *name;
     unsigned    forward_features, backward_features; /* what it can do: asked before `supports` */
-    int         widest_values; /* columns forward takes at once, without a backward pass; 0 = as many as everybody, 256 */
+    int         widest_values; /* columns forward takes at once, without a backward pass; 0 = as many as everybody */
     bool        reads_packed; /* pages and quantised numbers; others that claim them get plain rows (unpack.c) */
     /* Can this device do it? Otherwise `why` gets the reason. */
     bool (*supports)(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size);
@@ -58,6 +58,9 @@ clf__fused_shape clf__fused_shape_of(const clf__fused_problem *problem);
 int clf__fused_passes(const clf_plan *plan, const clf__fused_problem *problem);
 /* Heads of q for each head of k. */
 int clf__fused_groups(const clf__fused_problem *problem);
+/* Could any family do it? */
+enum { CLF__FUSED_WIDEST = 256 }; /* columns of a head; values may be wider where a family says so */
+bool clf__fused_is_possible(const clf__fused_problem *problem, int passes, char *why, size_t size);
 
 #define CLF__FUSED_OPTIONS 2304 /* enough for three snippets and four names of the lengths that snippet.h allows */
 

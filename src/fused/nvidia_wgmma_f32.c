@@ -1,5 +1,5 @@
-/* The family of floats for sm_90: products of warp groups, six of bf16 for one of f32. A kernel splits the tensors first;
- * the parts are scratch, 6 bytes for 4. What it refuses is left to nvidia_mma. */
+/* The family of floats for sm_90: products of warp groups, six of bf16 for one of f32. A kernel splits the tensors
+ * first; the parts are scratch, 6 bytes for 4. What it refuses is left to nvidia_mma. */
 #include "device/retarget.h"
 #include "fused/nvidia.h"
 #include "component/plan.h"
@@ -23,7 +23,8 @@ typedef struct tile {
     int stages;  /* units in a ring */
 } tile;
 
-/* Forward one ring serves both computing groups, which own 64 rows each; backward each has its own, and both share 64. */
+/* Forward one ring serves both computing groups, which own 64 rows each; backward each has its own, and both share
+ * 64 rows. */
 static const tile forward_tiles[] = { { 64, 128, 10 }, { WIDEST, 64, 7 } };
 static const tile backward_tiles[] = { { 64, 64, 10 }, { WIDEST, 32, 7 } };
 static const struct {
@@ -50,8 +51,9 @@ static bool goes_back(const clf__fused_problem *problem)
 /* Bytes of what rests, 128 rows' parts in all kernels, and of what passes by, and of barriers. */
 static uint64_t local_bytes(int kernel, const tile *t)
 {
-    const int rings = kernel == FORWARD ? 1 : CONSUMERS, barriers = rings * 2 * t->stages + 2 * CONSUMERS;
-    return 2 * (uint64_t)((2 * PARTS * 64 + rings * t->stages * t->columns) * t->width) + 8 * (uint64_t)barriers;
+    const uint64_t rings = kernel == FORWARD ? 1 : CONSUMERS, units = rings * (uint64_t)t->stages;
+    const uint64_t rows = 2 * PARTS * 64 + units * (uint64_t)t->columns, barriers = 2 * units + 2 * CONSUMERS;
+    return 2 * rows * (uint64_t)t->width + 8 * barriers;
 }
 
 static const clf_tensor *tensor_of(const clf__fused_problem *problem, int i)
@@ -86,7 +88,7 @@ static bool is_plain(const clf_device *device, const clf__fused_problem *problem
     else if (!(problem->scale > 0))
         (void)snprintf(why, size, "the scale is %g: only positive ones are possible", (double)problem->scale);
     else if (bytes > limit)
-        (void)snprintf(why, size, "the parts of the tensors are %llu bytes, half of the device's largest buffer is %llu",
+        (void)snprintf(why, size, "the tensors' parts are %llu bytes, half of the device's largest buffer is %llu",
                        (unsigned long long)bytes, (unsigned long long)limit);
     else
         return true;
@@ -139,7 +141,7 @@ static clf_status plan(clf_plan *plan_, const clf__fused_problem *problem, clf__
     status = clf__plan_kernel(plan_, "fused/nvidia_parts.cl", options, "clf_fused_parts_nvidia", &fused->split);
     for (int i = 0; i < (back && goes_back(problem) ? TENSORS : GRAD_OUT); i++)
         fused->parts[i] = clf_plan_workspace(plan_, part_bytes(tensor_of(problem, i)));
-    fused->scratch = clf_plan_workspace(plan_, MAP_BYTES * TENSORS);
+    fused->scratch = clf_plan_workspace(plan_, (uint64_t)MAP_BYTES * TENSORS);
     fused->most_groups = clf_device_get_info(clf_plan_device(plan_))->compute_units; /* one fits a unit, and stays */
     if (!status)
         status = create(plan_, problem, FORWARD, fused);
