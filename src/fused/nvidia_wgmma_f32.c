@@ -15,6 +15,8 @@ enum {
 enum { Q, K, V, GRAD_OUT, TENSORS }; /* that are split */
 enum { FORWARD, BACKWARD_Q, BACKWARD_KV, KERNELS };
 enum { PARTS = 3, MAP_BYTES = 128, WIDEST = 128, CONSUMERS = 2, GROUP = 128 };
+enum { RESTING = 2 * 64 * PARTS };  /* rows, of two tiles of 64 in all kernels */
+enum { BESIDE = 2 * CONSUMERS };    /* barriers for them, at most */
 
 /* How a group splits its work; see cl/fused/nvidia_wgmma_parts.cl. */
 typedef struct tile {
@@ -48,11 +50,11 @@ static bool goes_back(const clf__fused_problem *problem)
     return !(clf__fused_features_of(problem) & ~(unsigned)OWN_FEATURES);
 }
 
-/* Bytes of what rests, 128 rows' parts in all kernels, and of what passes by, and of barriers. */
+/* Bytes of what rests, of what passes by, and of barriers. */
 static uint64_t local_bytes(int kernel, const tile *t)
 {
     const uint64_t rings = kernel == FORWARD ? 1 : CONSUMERS, units = rings * (uint64_t)t->stages;
-    const uint64_t rows = 2 * PARTS * 64 + units * (uint64_t)t->columns, barriers = 2 * units + 2 * CONSUMERS;
+    const uint64_t rows = RESTING + units * (uint64_t)t->columns, barriers = 2 * units + BESIDE;
     return 2 * rows * (uint64_t)t->width + 8 * barriers;
 }
 
@@ -69,7 +71,7 @@ static int64_t padded(int64_t width)
 
 static uint64_t part_bytes(const clf_tensor *t)
 {
-    return 2 * PARTS * (uint64_t)(t->shape[0] * t->shape[1]) * (uint64_t)(t->shape[2] * padded(t->shape[3]));
+    return 2 * (uint64_t)PARTS * (uint64_t)(t->shape[0] * t->shape[1]) * (uint64_t)(t->shape[2] * padded(t->shape[3]));
 }
 
 static bool is_plain(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size)
