@@ -123,6 +123,17 @@ uint64_t clf__nvidia_local_memory(const clf_device *device)
     return has->nvidia_local_memory > has->local_memory ? has->nvidia_local_memory : has->local_memory;
 }
 
+bool clf__nvidia_tiles_fit(const clf_device *device, uint64_t bytes, const char *kernel, char *why, size_t size)
+{
+    const uint64_t limit = clf__nvidia_local_memory(device);
+
+    if (bytes <= limit)
+        return true;
+    (void)snprintf(why, size, "the tiles of %s take %llu bytes, local memory has %llu", kernel, (unsigned long long)bytes,
+                   (unsigned long long)limit);
+    return false;
+}
+
 /* The first tile that the device can hold and that the rows fill more than by half; else the smallest. */
 static const tile *choose(const clf_device *device, const clf__fused_problem *problem, int kernel)
 {

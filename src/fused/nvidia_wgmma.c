@@ -100,12 +100,8 @@ static bool supports(const clf_device *device, const clf__fused_problem *problem
         return false;
     for (int kernel = 0; kernel < (passes & CLF_BACKWARD && goes_back(problem) ? KERNELS : 1); kernel++) {
         const tile *t = tile_of(kernel, problem);
-        if (bytes_of(kernel, problem) > clf__nvidia_local_memory(device)) {
-            (void)snprintf(why, size, "the tiles of %s do not fit %llu bytes of local memory", names[kernel],
-                           (unsigned long long)clf__nvidia_local_memory(device));
-            return false;
-        }
-        if (!clf__fused_grid_fits(problem, 64, 128 * (t->consumers + 1), why, size))
+        if (!clf__nvidia_tiles_fit(device, bytes_of(kernel, problem), names[kernel], why, size) ||
+            !clf__fused_grid_fits(problem, 64, 128 * (t->consumers + 1), why, size))
             return false;
     }
     return true;

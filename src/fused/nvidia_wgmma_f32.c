@@ -107,11 +107,9 @@ static bool supports(const clf_device *device, const clf__fused_problem *problem
         !is_plain(device, problem, passes, why, size))
         return false;
     for (int kernel = 0; kernel < (passes & CLF_BACKWARD && goes_back(problem) ? KERNELS : 1); kernel++)
-        if (local_bytes(kernel, tile_of(kernel, problem)) > clf__nvidia_local_memory(device)) {
-            (void)snprintf(why, size, "the tiles of %s do not fit %llu bytes of local memory", kernels[kernel].name,
-                           (unsigned long long)clf__nvidia_local_memory(device));
+        if (!clf__nvidia_tiles_fit(device, local_bytes(kernel, tile_of(kernel, problem)), kernels[kernel].name, why,
+                                   size))
             return false;
-        }
     return clf__fused_grid_fits(problem, 64, 128 * (CONSUMERS + 1), why, size);
 }
 
