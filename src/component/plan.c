@@ -269,6 +269,16 @@ clf_status clf_plan_refuse(clf_plan *plan, const char *format, ...)
     return clf__fail(CLF_UNSUPPORTED, "%s: %s", name, text);
 }
 
+clf_status clf__plan_refuse_name(clf_plan *plan, const char *what, const char *asked, const char *const *names)
+{
+    char all[256] = "";
+    size_t used = 0;
+
+    for (int i = 0; names[i] && used < sizeof all; i++)
+        used += (size_t)snprintf(all + used, sizeof all - used, "%s%s", i ? ", " : "", names[i]);
+    return clf_plan_refuse(plan, "there is no %s '%s'; there is: %s", what, asked, all);
+}
+
 /* The next aligned piece; sums that overflow stay at the maximum and are refused at the end. */
 static uint64_t reserve(uint64_t *total, uint64_t bytes)
 {

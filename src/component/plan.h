@@ -77,6 +77,9 @@ struct clf_run {
 clf_args   clf__describe(const clf_args *args);
 bool       clf__same_layout(const clf_tensor *a, const clf_tensor *b);
 
+/* clf_plan_refuse for a name that is none of `names`, up to NULL; `what` is what they name. */
+clf_status clf__plan_refuse_name(clf_plan *plan, const char *what, const char *asked, const char *const *names);
+
 /* clf_plan_kernel for what the library itself runs: `program` is built in, also where the part is a plugin's. */
 clf_status clf__plan_kernel(clf_plan *plan, const char *program, const char *options, const char *name,
                             cl_kernel *kernel);

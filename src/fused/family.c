@@ -1,5 +1,6 @@
 /* Which family runs, and what every family needs of a plan. */
 #include "fused/family.h"
+#include "component/plan.h"
 #include "core/log.h"
 #include "core/status.h"
 #include "fused/snippet.h"
@@ -173,16 +174,6 @@ static clf_status order_families(clf_device *device, const clf__fused_problem *p
     return status ? status : prefer_tuned(device, families);
 }
 
-static clf_status refuse_family(clf_plan *plan, const char *asked)
-{
-    char names[256] = "";
-    size_t used = 0;
-
-    for (int i = 0; clf__fused_families[i] && used < sizeof names; i++)
-        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? ", " : "", clf__fused_families[i]);
-    return clf_plan_refuse(plan, "there is no kernel family '%s'; there is: %s", asked, names);
-}
-
 /* The chosen family's kernels and memory, and those that serve all of them. */
 static clf_status plan_family(clf_plan *plan, const clf__fused_family *family, const clf__fused_problem *problem,
                               clf__fused *fused)
@@ -255,7 +246,7 @@ clf_status clf__fused_plan(clf_plan *plan, const clf__fused_problem *problem, cl
     if ((status = find_able(plan, problem, true, &named, &family)))
         return status;
     if (!named)
-        return refuse_family(plan, clf_plan_get_options(plan)->family);
+        return clf__plan_refuse_name(plan, "kernel family", clf_plan_get_options(plan)->family, clf__fused_families);
     if (!family)
         return clf_plan_refuse(plan, "no kernel family can do this on %s",
                                clf_device_get_info(clf_plan_device(plan))->name);

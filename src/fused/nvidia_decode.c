@@ -44,10 +44,8 @@ static bool supports(const clf_device *device, const clf__fused_problem *problem
 {
     const clf__fused_shape s = clf__fused_shape_of(problem);
 
-    if (!clf_device_get_capabilities(device)->nvidia_matrix) {
-        (void)snprintf(why, size, "needs an NVIDIA GPU from sm_80 on whose driver takes matrix instructions");
+    if (!clf__nvidia_has_matrix(device, why, size))
         return false;
-    }
     if (problem->q.dtype != CLF_F16 && problem->q.dtype != CLF_BF16) {
         (void)snprintf(why, size, "q is %s: tensor cores multiply f16 and bf16", clf_dtype_name(problem->q.dtype));
         return false;

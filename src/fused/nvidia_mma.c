@@ -117,23 +117,6 @@ static uint64_t bytes_of(int kernel, const tile *t, clf_dtype dtype, int width, 
     return clf_dtype_size(dtype) * (uint64_t)(resting + passing) + beside;
 }
 
-uint64_t clf__nvidia_local_memory(const clf_device *device)
-{
-    const clf_capabilities *has = clf_device_get_capabilities(device);
-    return has->nvidia_local_memory > has->local_memory ? has->nvidia_local_memory : has->local_memory;
-}
-
-bool clf__nvidia_tiles_fit(const clf_device *device, uint64_t bytes, const char *kernel, char *why, size_t size)
-{
-    const uint64_t limit = clf__nvidia_local_memory(device);
-
-    if (bytes <= limit)
-        return true;
-    (void)snprintf(why, size, "the tiles of %s take %llu bytes, local memory has %llu", kernel, (unsigned long long)bytes,
-                   (unsigned long long)limit);
-    return false;
-}
-
 /* The first tile that the device can hold and that the rows fill more than by half; else the smallest. */
 static const tile *choose(const clf_device *device, const clf__fused_problem *problem, int kernel)
 {
@@ -157,12 +140,8 @@ static const tile *choose(const clf_device *device, const clf__fused_problem *pr
 
 static bool supports(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size)
 {
-    const clf_capabilities *has = clf_device_get_capabilities(device);
-
-    if (!has->nvidia_matrix) {
-        (void)snprintf(why, size, "needs an NVIDIA GPU from sm_80 on whose driver takes matrix instructions");
+    if (!clf__nvidia_has_matrix(device, why, size))
         return false;
-    }
     for (int kernel = 0; kernel < (passes & CLF_BACKWARD ? KERNELS : 1); kernel++) {
         const tile *t = choose(device, problem, kernel);
         if (!t) {
@@ -239,6 +218,17 @@ static void bind_rest(clf_binder *binder, clf_run *run, const clf__fused *fused,
     clf__fused_bind(binder, &rest);
 }
 
+clf_status clf__nvidia_launch_forward(clf_run *run, const clf_binder *binder, const clf__fused *fused,
+                                      const clf__fused_problem *problem)
+{
+    const clf__fused_shape s = clf__fused_shape_of(problem);
+    const int64_t tiles = (s.queries + fused->rows[0] - 1) / fused->rows[0] * (s.batch * s.heads);
+    const int64_t groups = fused->most_groups && tiles > fused->most_groups ? fused->most_groups : tiles;
+    const size_t local = (size_t)fused->items[0], global = local * (size_t)groups;
+
+    return clf_launch(run, binder, 1, &global, &local);
+}
+
 clf_status clf__nvidia_forward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
     clf_binder binder = clf_bind(fused->forward);
@@ -252,18 +242,13 @@ clf_status clf__nvidia_forward(clf_run *run, const clf__fused *fused, const clf_
     bind_rest(&binder, run, fused, problem);
     if (fused->maps & CLF_FORWARD)
         clf__fused_bind_maps(&binder, run, fused);
-    const clf__fused_shape s = clf__fused_shape_of(problem);
-    const int64_t tiles = (s.queries + fused->rows[0] - 1) / fused->rows[0] * (s.batch * s.heads);
-    const int64_t groups = fused->most_groups && tiles > fused->most_groups ? fused->most_groups : tiles;
-    const size_t local = (size_t)fused->items[0], global = local * (size_t)groups;
-    return clf_launch(run, &binder, 1, &global, &local);
+    return clf__nvidia_launch_forward(run, &binder, fused, problem);
 }
 
-clf_status clf__nvidia_backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
+clf_status clf__nvidia_delta(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
     clf_binder binder = clf_bind(fused->delta);
     const clf_tensor delta = clf__fused_delta(run, fused, problem);
-    clf_status status;
 
     clf__fused_bind(&binder, &problem->out);
     clf__fused_bind(&binder, &problem->grad_out);
@@ -276,7 +261,12 @@ clf_status clf__nvidia_backward(clf_run *run, const clf__fused *fused, const clf
         clf__fused_bind(&binder, &problem->v);
         clf__fused_bind_maps(&binder, run, fused);
     }
-    status = clf__fused_launch_rows(run, &binder, problem, clf__fused_shape_of(problem).queries, 64, 64);
+    return clf__fused_launch_rows(run, &binder, problem, clf__fused_shape_of(problem).queries, 64, 64);
+}
+
+clf_status clf__nvidia_backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
+{
+    const clf_status status = clf__nvidia_delta(run, fused, problem);
     return status ? status : clf__fused_gradients_rows(run, fused, problem);
 }
 

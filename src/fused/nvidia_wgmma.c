@@ -92,11 +92,8 @@ static bool is_plain(const clf__fused_problem *problem, char *why, size_t size)
 
 static bool supports(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size)
 {
-    if (!clf_device_get_capabilities(device)->nvidia_wgmma) {
-        (void)snprintf(why, size, "needs an NVIDIA GPU of sm_90 whose driver takes programs for sm_90a");
-        return false;
-    }
-    if (!clf__fused_nvidia_mma.supports(device, problem, passes, why, size) || !is_plain(problem, why, size))
+    if (!clf__nvidia_has_wgmma(device, why, size) ||
+        !clf__fused_nvidia_mma.supports(device, problem, passes, why, size) || !is_plain(problem, why, size))
         return false;
     for (int kernel = 0; kernel < (passes & CLF_BACKWARD && goes_back(problem) ? KERNELS : 1); kernel++) {
         const tile *t = tile_of(kernel, problem);
@@ -118,7 +115,8 @@ static clf_status create(clf_plan *plan_, const clf__fused_problem *problem, int
     (void)snprintf(more, sizeof more, "-DCLF_CONSUMERS=%d -DCLF_COLUMNS=%d -DCLF_STAGES=%d -DCLF_REST=%d "
                    CLF__EXACT_TARGET " -cl-nv-maxrregcount=%d", t->consumers, t->columns, t->stages, keeps_rest,
                    512 / (t->consumers + 1) / 8 * 8);
-    clf__fused_options(problem, padded(problem->q.shape[3]), padded(problem->v.shape[3]), more, options, sizeof options);
+    clf__fused_options(problem, padded(problem->q.shape[3]), padded(problem->v.shape[3]), more, options,
+                       sizeof options);
     fused->rows[kernel] = 64 * t->consumers;
     fused->items[kernel] = 128 * (t->consumers + 1);
     return clf__plan_kernel(plan_, paths[kernel], options, names[kernel], to[kernel]);

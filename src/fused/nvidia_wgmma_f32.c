@@ -99,11 +99,8 @@ static bool is_plain(const clf_device *device, const clf__fused_problem *problem
 
 static bool supports(const clf_device *device, const clf__fused_problem *problem, int passes, char *why, size_t size)
 {
-    if (!clf_device_get_capabilities(device)->nvidia_wgmma) {
-        (void)snprintf(why, size, "needs an NVIDIA GPU of sm_90 whose driver takes programs for sm_90a");
-        return false;
-    }
-    if (!clf__fused_nvidia_mma.supports(device, problem, passes, why, size) ||
+    if (!clf__nvidia_has_wgmma(device, why, size) ||
+        !clf__fused_nvidia_mma.supports(device, problem, passes, why, size) ||
         !is_plain(device, problem, passes, why, size))
         return false;
     for (int kernel = 0; kernel < (passes & CLF_BACKWARD && goes_back(problem) ? KERNELS : 1); kernel++)
@@ -192,10 +189,6 @@ static clf_status forward(clf_run *run, const clf__fused *fused, const clf__fuse
 {
     clf_binder binder = clf_bind(fused->forward);
     const clf_tensor lse = clf__fused_lse(run, fused, problem);
-    const clf__fused_shape s = clf__fused_shape_of(problem);
-    const int64_t tiles = (s.queries + fused->rows[0] - 1) / fused->rows[0] * (s.batch * s.heads);
-    const int64_t groups = tiles > fused->most_groups ? fused->most_groups : tiles;
-    const size_t local = (size_t)fused->items[0], global = local * (size_t)groups;
     const clf_status status = split(run, fused, problem, FORWARD, GRAD_OUT);
 
     if (status)
@@ -207,7 +200,7 @@ static clf_status forward(clf_run *run, const clf__fused *fused, const clf__fuse
     clf__fused_bind_sinks(&binder, problem);
     clf__fused_bind_numbers(&binder, problem);
     clf__fused_bind_maps(&binder, run, fused);
-    return clf_launch(run, &binder, 1, &global, &local);
+    return clf__nvidia_launch_forward(run, &binder, fused, problem);
 }
 
 /* The gradients of one kernel. */
@@ -233,13 +226,11 @@ static clf_status launch_gradient(clf_run *run, const clf__fused *fused, const c
 
 static clf_status backward(clf_run *run, const clf__fused *fused, const clf__fused_problem *problem)
 {
-    clf__fused_problem sums = *problem;
     clf_status status;
 
     if (!goes_back(problem))
         return clf__nvidia_backward(run, fused, problem);
-    sums.grad_q.rank = sums.grad_k.rank = sums.grad_v.rank = 0;
-    status = clf__nvidia_backward(run, fused, &sums); /* delta alone */
+    status = clf__nvidia_delta(run, fused, problem);
     if (status == CLF_SUCCESS)
         status = split(run, fused, problem, BACKWARD_Q, TENSORS);
     if (status == CLF_SUCCESS && problem->grad_q.rank > 0)

@@ -1,5 +1,6 @@
 /* Which provider computes a product. */
 #include "ops/gemm_provider.h"
+#include "component/plan.h"
 #include "core/status.h"
 #include "tune/tune.h"
 #include <stdio.h>
@@ -56,8 +57,7 @@ clf_status clf__gemm_plan(clf_plan *plan, const clf__gemm_problem *problem, clf_
     if (!choice->provider && !problem->provider)
         choice->provider = try_one(plan, list, NULL, &product, &known);
     if (!known)
-        return clf_plan_refuse(plan, "there is no matrix product '%s': vector, portable, nvidia_wgmma, nvidia_mma and "
-                               "clblast exist", problem->provider);
+        return clf__plan_refuse_name(plan, "matrix product", problem->provider, names);
     if (!choice->provider)
         return clf_plan_refuse(plan, "no matrix product can do this on %s", clf_device_get_info(device)->name);
     return choice->provider->plan(plan, &product, choice);

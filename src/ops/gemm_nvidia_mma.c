@@ -1,4 +1,5 @@
 /* The provider for NVIDIA GPUs from sm_80 on: products of f16 and bf16 on tensor cores. */
+#include "device/nvidia.h"
 #include "ops/gemm_provider.h"
 #include "tensor/tensor.h"
 #include <stdio.h>
@@ -36,12 +37,10 @@ static double groups_of(const tile *t, const clf__gemm_product *p)
 /* The first tile that the device can hold and that leaves no compute unit without work; else the smallest. */
 static const tile *choose(const clf_device *device, const clf__gemm_product *p)
 {
-    const clf_capabilities *has = clf_device_get_capabilities(device);
-    const uint64_t local = has->nvidia_local_memory > has->local_memory ? has->nvidia_local_memory : has->local_memory;
     const tile *last = NULL;
 
     for (const tile *t = tiles; t->rows; t++) {
-        if (local_bytes(t) > local)
+        if (local_bytes(t) > clf__nvidia_local_memory(device))
             continue;
         if (groups_of(t, p) >= clf_device_get_info(device)->compute_units)
             return t;
@@ -50,17 +49,19 @@ static const tile *choose(const clf_device *device, const clf__gemm_product *p)
     return last;
 }
 
+bool clf__gemm_is_half(const clf__gemm_product *p, char *why, size_t size)
+{
+    if (p->a.dtype == p->b.dtype && (p->a.dtype == CLF_F16 || p->a.dtype == CLF_BF16))
+        return true;
+    (void)snprintf(why, size, "a is %s, b is %s: tensor cores multiply f16 by f16 and bf16 by bf16",
+                   clf_dtype_name(p->a.dtype), clf_dtype_name(p->b.dtype));
+    return false;
+}
+
 static bool supports(const clf_device *device, const clf__gemm_product *p, char *why, size_t size)
 {
-    if (!clf_device_get_capabilities(device)->nvidia_matrix) {
-        (void)snprintf(why, size, "needs an NVIDIA GPU from sm_80 on whose driver takes matrix instructions");
+    if (!clf__nvidia_has_matrix(device, why, size) || !clf__gemm_is_half(p, why, size))
         return false;
-    }
-    if (p->a.dtype != p->b.dtype || (p->a.dtype != CLF_F16 && p->a.dtype != CLF_BF16)) {
-        (void)snprintf(why, size, "a is %s, b is %s: tensor cores multiply f16 by f16 and bf16 by bf16",
-                       clf_dtype_name(p->a.dtype), clf_dtype_name(p->b.dtype));
-        return false;
-    }
     const tile *t = choose(device, p);
     if (!t) {
         (void)snprintf(why, size, "no tile fits the device's local memory");

@@ -1,6 +1,7 @@
 /* The provider for NVIDIA GPUs of sm_90: products of f16 and bf16 by warp groups, whose operands the copy engine
  * brings. What that cannot take (rows that do not start at multiples of 16 bytes) and small products are left
  * to nvidia_mma. */
+#include "device/nvidia.h"
 #include "device/retarget.h"
 #include "ops/gemm_provider.h"
 #include "tensor/tensor.h"
@@ -64,22 +65,17 @@ static bool is_taken(const clf__gemm_matrix *m, const char *name, char *why, siz
 
 static bool supports(const clf_device *device, const clf__gemm_product *p, char *why, size_t size)
 {
-    const clf_capabilities *has = clf_device_get_capabilities(device);
     const tile *t = choose(device, p);
 
-    if (!has->nvidia_wgmma)
-        (void)snprintf(why, size, "needs an NVIDIA GPU of sm_90 whose driver takes programs for sm_90a");
-    else if (p->a.dtype != p->b.dtype || (p->a.dtype != CLF_F16 && p->a.dtype != CLF_BF16))
-        (void)snprintf(why, size, "a is %s, b is %s: tensor cores multiply f16 by f16 and bf16 by bf16",
-                       clf_dtype_name(p->a.dtype), clf_dtype_name(p->b.dtype));
-    else if (local_bytes(t, p) > has->nvidia_local_memory)
-        (void)snprintf(why, size, "its tiles take %llu bytes of local memory", (unsigned long long)local_bytes(t, p));
-    else if (p->depth == 0)
+    if (!clf__nvidia_has_wgmma(device, why, size) || !clf__gemm_is_half(p, why, size) ||
+        !clf__nvidia_tiles_fit(device, local_bytes(t, p), "clf_gemm_nvidia_wgmma", why, size))
+        return false;
+    if (p->depth == 0) {
         (void)snprintf(why, size, "the sums are empty");
-    else
-        return is_taken(&p->a, "a", why, size) && is_taken(&p->b, "b", why, size) &&
-               clf__gemm_own_fits(p, ROWS, t->columns, ITEMS, why, size);
-    return false;
+        return false;
+    }
+    return is_taken(&p->a, "a", why, size) && is_taken(&p->b, "b", why, size) &&
+           clf__gemm_own_fits(p, ROWS, t->columns, ITEMS, why, size);
 }
 
 /* Measured on an H100: 36 tiles of 12 steps and 16 of 64 are faster here, 16 of 8 are not. */

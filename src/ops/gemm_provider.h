@@ -44,6 +44,9 @@ clf_status clf__gemm_view(const clf__gemm_problem *problem, clf__gemm_product *p
 
 int64_t clf__gemm_items(const clf__gemm_product *product); /* matrices in the batch */
 
+/* Are a and b both f16, or both bf16, as tensor cores take them? Otherwise `why` gets the reason. */
+bool clf__gemm_is_half(const clf__gemm_product *product, char *why, size_t size);
+
 /* Our own kernels: `cl/ops/gemm_<provider>.cl` with the types of the product and `more` options; their arguments and
  * a group of choice->items work-items for every choice->rows x choice->columns of c. With scratch, its place and the
  * number of matrices are arguments, too. */
