@@ -67,14 +67,8 @@ void clf_fused_backward_q_nvidia_wgmma_f32(__global const clf_mask *mask, long8 
         float all[1][D / 8][4], sum[8][4], s[1][CLF_COLUMNS / 8][4], ds[1][CLF_COLUMNS / 8][4], base[2], mean[2];
         uint p[PARTS][CLF_COLUMNS / 4];
 
-        lse += lse_at.x + b * lse_at.y + h * lse_at.z;
-        delta += delta_at.x + b * delta_at.y + h * delta_at.z;
-#pragma unroll
-        for (int pair = 0; pair < 2; pair++) {
-            const int row = q_mine + pair * 8;
-            base[pair] = base_of(lse, (int)lse_at.w, row, shape.s2);
-            mean[pair] = row < shape.s2 ? delta[row * (int)delta_at.w] : 0.0f;
-        }
+        load_numbers(lse + clf_queries_at(lse_at, b, h, (int2)(0)), (int)lse_at.w,
+                     delta + clf_queries_at(delta_at, b, h, (int2)(0)), (int)delta_at.w, q_mine, shape.s2, base, mean);
         EACH_SUM(all, D) = 0.0f;
 
         /* Tiles from `clear` to `plain` are seen whole by all the queries. */

@@ -64,3 +64,15 @@ CLF_INLINE void load_blocks(const matrix *m, int first, int rows, int padded, in
             load_chunk(m, first + n / chunks, n % chunks, to + block_place(n / chunks, n % chunks, rows));
     }
 }
+
+/* What a lane knows of its two rows of queries in the backward pass, `row` being the first: their bases, and delta. */
+CLF_INLINE void load_numbers(__global const float *lse, int lse_step, __global const float *delta, int delta_step,
+                             int row, int queries, float base[2], float mean[2])
+{
+#pragma unroll
+    for (int pair = 0; pair < 2; pair++) {
+        const int q = row + pair * 8;
+        base[pair] = base_of(lse, lse_step, q, queries);
+        mean[pair] = q < queries ? delta[q * delta_step] : 0.0f;
+    }
+}
